@@ -1,0 +1,1 @@
+"""Measure what really keeps a leveraged perpetual from being liquidated."""

@@ -1,0 +1,1 @@
+"""Outcomes to paired statistics. Sees tables only."""

@@ -1,0 +1,1 @@
+"""Market data: sources in, a Parquet lake, checks, and the ordered event tape."""

@@ -1,0 +1,1 @@
+"""One module per origin of market data."""

@@ -1,0 +1,1 @@
+"""The replay: margin formulas, ledger, rules, kernel and its decimal twin. Pure: no I/O, no clock."""

@@ -1,0 +1,1 @@
+"""Producers of asset marks: values that the replay reads as data."""

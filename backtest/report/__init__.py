@@ -1,0 +1,1 @@
+"""Reports: HTML, charts, tables and explanations. Sees tables only."""

@@ -1,0 +1,1 @@
+"""Studies: configuration, entries, the runner and the archive."""
