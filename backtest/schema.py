@@ -7,10 +7,14 @@ Lake tables hold natural units as doubles; result tables hold exact integers (`_
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import pyarrow as pa
+
+    Int64Array = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,3 +257,40 @@ OUTCOMES = Table(
     "one row a run and reaction",
 )
 RESULT_TABLES = {t.name: t for t in (OUTCOMES, TRANSFERS, FILLS, ACTIONS)}
+
+# --- the tape ------------------------------------------------------------------------------------------------------
+
+BLOCK_BARS = 24
+
+
+class Tape(NamedTuple):
+    """The ordered event tape of one symbol, as arrays: what the replay reads.
+
+    Bar i opens at `time_ms[i]`; times strictly increase. A *segment* is a run of bars between two scheduled events
+    (funding, a change of tier table or of taker fee): bars `segment_start[s]` up to, not including,
+    `segment_start[s + 1]`. The events of a segment happen at the open of its first bar. Prices, rates and amounts are
+    int64 at 1e-8.
+    """
+
+    interval_ms: int
+    time_ms: Int64Array  # (n,)
+    trade_open_e8: Int64Array  # (n,) last price
+    trade_close_e8: Int64Array  # (n,)
+    mark_open_e8: Int64Array  # (n,)
+    mark_high_e8: Int64Array  # (n,)
+    mark_low_e8: Int64Array  # (n,)
+    mark_close_e8: Int64Array  # (n,)
+    open_sum_e8: Int64Array  # (n,) sum of mark opens from the segment's first bar to this one, both included
+    block_low_e8: Int64Array  # (ceil(n / BLOCK_BARS),) least mark low of bars BLOCK_BARS * b and following
+    block_high_e8: Int64Array  # the same for mark highs
+    segment_start: Int64Array  # (s + 1,) the last entry is n
+    segment_low_e8: Int64Array  # (s,) least mark low of the segment
+    segment_high_e8: Int64Array  # (s,)
+    segment_table: Int64Array  # (s,) tier table in force
+    segment_funding_e8: Int64Array  # (s,) rate settled at the segment's first open; 0: none
+    segment_taker_e8: Int64Array  # (s,) taker fee rate
+    tier_cap_e8: Int64Array  # (t, k) largest notional of the tier; int64 maximum where there is no cap
+    tier_rate_e8: Int64Array  # (t, k) maintenance margin rate
+    tier_deduction_e8: Int64Array  # (t, k)
+    tier_max_leverage_e2: Int64Array  # (t, k) hundredths; 0 where it is not known
+    tier_count: Int64Array  # (t,) rows in use
