@@ -1,0 +1,254 @@
+"""The tape: market data of one symbol as the exact integer arrays that a replay reads.
+
+In: bars of last price and mark, funding stamps, dated tier tables, dated taker fees. Out: `schema.Tape`.
+Natural units become int64 at 1e-8 here, once. The order of the rows is asserted, never assumed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from backtest.errors import CoverageError, DataError, InvariantError, Problem
+from backtest.schema import BLOCK_BARS, Tape
+from backtest.units import E8, MINUTE_MS, PRICE_MAX_E8, duration_text, float_to_e8, time_text
+
+if TYPE_CHECKING:
+    from backtest.schema import Int64Array
+    from backtest.venues.tiers import TierTable
+
+INT64_MAX = np.iinfo(np.int64).max
+# A funding stamp this close to a bar's open belongs to that open: venues stamp some ms off the hour.
+FUNDING_REACH_MS = MINUTE_MS
+
+
+def floats_to_e8(values: npt.ArrayLike) -> Int64Array:
+    """Round natural numbers to int64 at 1e-8, half even on their exact binary value.
+
+    Equal to `units.float_to_e8` for every element. Values must lie inside the int64 range at 1e-8.
+
+    >>> floats_to_e8([0.25, 69420.1]).tolist()
+    [25000000, 6942010000000]
+    """
+    natural = np.asarray(values, dtype=np.float64)
+    scaled = natural * E8
+    whole = np.rint(scaled)
+    result = whole.astype(np.int64)
+    # The product is off by at most half a unit in its last place. Only where that could carry it over a half, or
+    # where it has no decimals left, is the exact value needed.
+    doubtful = np.abs(np.abs(scaled - whole) - 0.5) <= np.spacing(np.abs(scaled))
+    if doubtful.any():
+        result[doubtful] = [float_to_e8(value) for value in natural[doubtful].tolist()]
+    return result
+
+
+def tape_from_arrays(
+    interval_ms: int,
+    time_ms: npt.ArrayLike,
+    trade_open_e8: npt.ArrayLike,
+    trade_close_e8: npt.ArrayLike,
+    mark_open_e8: npt.ArrayLike,
+    mark_high_e8: npt.ArrayLike,
+    mark_low_e8: npt.ArrayLike,
+    mark_close_e8: npt.ArrayLike,
+    funding: Sequence[tuple[int, int]],
+    tiers: Sequence[TierTable],
+    taker_fee_steps: Sequence[tuple[int, int]],
+) -> Tape:
+    """Lay bars, funding, tiers and fees out as a tape.
+
+    `funding` is `(time_ms, rate_e8)`; stamps before the first bar or after the last have no open to settle at and are
+    left out. `taker_fee_steps` is `(from_ms, rate_e8)`. A tier table and a fee rate are in force from their first
+    time on; before the first, the first. Rates of stamps that fall on one open are added.
+
+    Raises `DataError` for bars that contradict themselves, `CoverageError` where no tier table or fee is given or a
+    bar is longer than the shortest funding interval.
+    """
+    time = _int64(time_ms)
+    trade_open, trade_close = _int64(trade_open_e8), _int64(trade_close_e8)
+    mark_open, mark_high, mark_low, mark_close = map(_int64, (mark_open_e8, mark_high_e8, mark_low_e8, mark_close_e8))
+    _check_bars(
+        interval_ms,
+        time,
+        {
+            "trade open": trade_open,
+            "trade close": trade_close,
+            "mark open": mark_open,
+            "mark high": mark_high,
+            "mark low": mark_low,
+            "mark close": mark_close,
+        },
+    )
+    _check_steps(tiers, taker_fee_steps)
+
+    stamp_ms, rate_e8 = _in_order(funding)
+    bar, used, _ = place_funding(time, stamp_ms)
+    check_bar_length(interval_ms, stamp_ms[used])
+    funding_e8 = np.zeros(len(time), np.int64)
+    np.add.at(funding_e8, bar, rate_e8[used])
+
+    tables = sorted(tiers, key=lambda table: table.first_ms)
+    fee_from_ms, fee_e8 = _in_order(taker_fee_steps)
+    table_in_force = _in_force(np.array([table.first_ms for table in tables], np.int64), time)
+    fee_in_force = _in_force(fee_from_ms, time)
+
+    start = np.unique(
+        np.concatenate(
+            (
+                # A sum of opens must stay inside int64, so a segment is cut before it could leave it.
+                np.arange(0, len(time), INT64_MAX // int(mark_open.max())),
+                bar,
+                np.flatnonzero(np.diff(table_in_force)) + 1,
+                np.flatnonzero(np.diff(fee_in_force)) + 1,
+            )
+        )
+    ).astype(np.int64)
+    block = np.arange(0, len(time), BLOCK_BARS)
+    caps, rates, deductions, leverages, counts = _tier_arrays(tables)
+    return Tape(
+        interval_ms=interval_ms,
+        time_ms=_frozen(time),
+        trade_open_e8=_frozen(trade_open),
+        trade_close_e8=_frozen(trade_close),
+        mark_open_e8=_frozen(mark_open),
+        mark_high_e8=_frozen(mark_high),
+        mark_low_e8=_frozen(mark_low),
+        mark_close_e8=_frozen(mark_close),
+        open_sum_e8=_frozen(_sum_within(mark_open, start)),
+        block_low_e8=_frozen(np.minimum.reduceat(mark_low, block)),
+        block_high_e8=_frozen(np.maximum.reduceat(mark_high, block)),
+        segment_start=_frozen(np.append(start, len(time))),
+        segment_low_e8=_frozen(np.minimum.reduceat(mark_low, start)),
+        segment_high_e8=_frozen(np.maximum.reduceat(mark_high, start)),
+        segment_table=_frozen(table_in_force[start]),
+        segment_funding_e8=_frozen(funding_e8[start]),
+        segment_taker_e8=_frozen(fee_e8[fee_in_force[start]]),
+        tier_cap_e8=_frozen(caps),
+        tier_rate_e8=_frozen(rates),
+        tier_deduction_e8=_frozen(deductions),
+        tier_max_leverage_e2=_frozen(leverages),
+        tier_count=_frozen(counts),
+    )
+
+
+def place_funding(time_ms: Int64Array, stamp_ms: Int64Array) -> tuple[Int64Array, npt.NDArray[np.bool_], int]:
+    """Give each funding stamp the bar at whose open it settles.
+
+    A stamp within 60 s of an open belongs to the nearest open (the earlier of two); one further off goes to the first
+    open after it. Returns the bar of each stamp used, which stamps those are, and how many of them went to another
+    open than their own.
+    """
+    after = np.searchsorted(time_ms, stamp_ms)  # first open at or after the stamp
+    last = len(time_ms) - 1
+    to_next = np.where(after <= last, time_ms[np.minimum(after, last)] - stamp_ms, INT64_MAX)
+    to_previous = np.where(after > 0, stamp_ms - time_ms[np.maximum(after, 1) - 1], INT64_MAX)
+    back = (to_previous <= FUNDING_REACH_MS) & (to_previous <= to_next)
+    moved = ~back & (to_next > FUNDING_REACH_MS) & (after > 0) & (after <= last)
+    used = back | (to_next <= FUNDING_REACH_MS) | moved
+    return (after - back)[used].astype(np.int64), used, int(moved.sum())
+
+
+def check_bar_length(interval_ms: int, stamp_ms: Int64Array) -> None:
+    """Refuse bars that are longer than the shortest time between two funding stamps."""
+    if len(stamp_ms) < 2:
+        return
+    # Stamps are some ms off the hour; to the minute they are not.
+    minutes = (stamp_ms + MINUTE_MS // 2) // MINUTE_MS
+    shortest = int(np.argmin(np.diff(minutes)))
+    if interval_ms > int(minutes[shortest + 1] - minutes[shortest]) * MINUTE_MS:
+        raise CoverageError(
+            Problem(
+                f"funding at {time_text(int(stamp_ms[shortest + 1]))}",
+                f"follows the stamp before it sooner than one {duration_text(interval_ms)} bar",
+                "use bars no longer than the shortest funding interval",
+            )
+        )
+
+
+def _int64(values: npt.ArrayLike) -> Int64Array:
+    array = np.asarray(values)
+    if array.dtype.kind not in "iu" or array.ndim != 1:
+        raise InvariantError(Problem("tape", f"wants one-dimensional integers, was {array.dtype} {array.shape}"))
+    return np.ascontiguousarray(array, dtype=np.int64)
+
+
+def _frozen(array: Int64Array) -> Int64Array:
+    view = np.ascontiguousarray(array, dtype=np.int64).view()
+    view.setflags(write=False)
+    return view
+
+
+def _in_order(steps: Sequence[tuple[int, int]]) -> tuple[Int64Array, Int64Array]:
+    pairs = np.array(sorted(steps), np.int64).reshape(-1, 2)
+    return pairs[:, 0].copy(), pairs[:, 1].copy()
+
+
+def _in_force(from_ms: Int64Array, time_ms: Int64Array) -> Int64Array:
+    newest = np.searchsorted(from_ms, time_ms, side="right") - 1
+    return np.maximum(newest, 0).astype(np.int64)
+
+
+def _sum_within(values: Int64Array, start: Int64Array) -> Int64Array:
+    # The running sum over the whole tape may wrap; differences inside a segment are right all the same.
+    total = np.cumsum(values)
+    before = np.repeat(total[start] - values[start], np.diff(np.append(start, len(values))))
+    return total - before
+
+
+def _tier_arrays(tables: Sequence[TierTable]) -> tuple[Int64Array, Int64Array, Int64Array, Int64Array, Int64Array]:
+    shape = (len(tables), max(len(table.tiers) for table in tables))
+    caps = np.full(shape, INT64_MAX, np.int64)
+    rates, deductions, leverages = (np.zeros(shape, np.int64) for _ in range(3))
+    for row, table in enumerate(tables):
+        for column, tier in enumerate(table.tiers):
+            caps[row, column] = INT64_MAX if tier.cap_e8 is None else tier.cap_e8
+            rates[row, column] = tier.rate_e8
+            deductions[row, column] = tier.deduction_e8
+            leverages[row, column] = tier.max_leverage_e2 or 0
+    return caps, rates, deductions, leverages, np.array([len(table.tiers) for table in tables], np.int64)
+
+
+def _check_bars(interval_ms: int, time: Int64Array, prices: dict[str, Int64Array]) -> None:
+    if len(time) == 0:
+        raise CoverageError(Problem("tape", "has no bar with both mark and last price", "import the missing table"))
+    if any(len(price) != len(time) for price in prices.values()):
+        raise InvariantError(Problem("tape", "columns differ in length"))
+    problems = []
+    disorder = np.flatnonzero(np.diff(time) <= 0)
+    if disorder.size:
+        at = time_text(int(time[disorder[0] + 1]), seconds=True)
+        problems.append(Problem(f"bar at {at}", "does not open after the bar before it"))
+    if interval_ms <= 0:
+        problems.append(Problem("tape", f"interval must be positive, was {interval_ms} ms"))
+    for name, price in prices.items():
+        wrong = np.flatnonzero((price <= 0) | (price >= PRICE_MAX_E8))
+        if wrong.size:
+            at = time_text(int(time[wrong[0]]))
+            problems.append(Problem(f"bar at {at}", f"{name} must be over 0 and under {PRICE_MAX_E8 // E8}"))
+    low = np.minimum(prices["mark open"], prices["mark close"])
+    high = np.maximum(prices["mark open"], prices["mark close"])
+    wrong = np.flatnonzero((prices["mark low"] > low) | (prices["mark high"] < high))
+    if wrong.size:
+        problems.append(Problem(f"bar at {time_text(int(time[wrong[0]]))}", "mark leaves its own high or low"))
+    if problems:
+        raise DataError(*problems)
+
+
+def _check_steps(tiers: Sequence[TierTable], taker_fee_steps: Sequence[tuple[int, int]]) -> None:
+    problems = []
+    if not tiers or any(not table.tiers for table in tiers):
+        problems.append(Problem("tiers", "no tier table covers the symbol", "add a dated tier table"))
+    if not taker_fee_steps:
+        problems.append(Problem("taker fee", "no rate is given", "give at least one (from_ms, rate_e8)"))
+    for name, firsts in (
+        ("tiers", sorted(table.first_ms for table in tiers)),
+        ("taker fee", sorted(step[0] for step in taker_fee_steps)),
+    ):
+        twice = [first for first, following in pairwise(firsts) if first == following]
+        problems += [Problem(name, f"two come into force at {time_text(first)}") for first in twice]
+    if problems:
+        raise CoverageError(*problems)
