@@ -1,0 +1,407 @@
+"""A study: from TOML to a typed, frozen model, with every problem of the file told at once."""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+from backtest.errors import StudyError
+from backtest.study import naming, reader
+from backtest.study.naming import NAME_PATTERN, SIDES, Param, RuleTable
+from backtest.study.reader import BadValueError, Section
+from backtest.units import DAY_MS, MINUTE_MS, duration_text, e8_text, time_text
+
+VENUES = ("binance", "bybit")
+MARGIN_MODES = ("isolated", "cross")
+MODES_LATER = ("multi_assets", "portfolio")
+RELEASES = ("pro_rata", "keep")
+GAP_POLICIES = ("error", "flag")
+AS_OF = "as-of"
+
+# One run holds at most this much at entry, so that even a hundredfold price stays inside the engine's range.
+NOTIONAL_MAX_E8 = 900_000_000 * 10**8
+# The kernel has a fixed number of places for rules.
+RULES_MAX = 8
+
+_NAME = reader.text(NAME_PATTERN, "a name of small letters, digits and hyphens", '"btc-buffers"')
+_SYMBOL = reader.text("[A-Z0-9]+([_-][A-Z0-9]+)?", "a symbol as the venue writes it", '"BTCUSDT"')
+_RULE = reader.text("[a-z][a-z0-9_]*", "the name of a rule", '"deleverage"')
+_LABEL = reader.text("[^<>\n]{1,60}", "a label of up to 60 characters", '"2021-05-19"')
+
+BPS_E8 = 10_000
+UNIT_E8 = 100_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class MarketSpec:
+    """What is replayed: venue, symbols, bar length, range, and the tables of tiers in force.
+
+    `tiers` is "as-of" or a date as text; `gaps` says what a missing row means: "error" or "flag".
+    """
+
+    venue: str
+    symbols: tuple[str, ...]
+    interval_ms: int
+    start_ms: int
+    stop_ms: int
+    tiers: str
+    gaps: str
+
+
+@dataclass(frozen=True, slots=True)
+class EntrySpec:
+    """How positions are opened: every `every_ms`, for each side and leverage, held for `horizon_ms`."""
+
+    every_ms: int
+    sides: tuple[int, ...]
+    leverages_e2: tuple[int, ...]
+    margin_mode: str
+    margin_share_e8: int
+    horizon_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class CostSpec:
+    """What trading costs, as fractions at 1e-8; None stands for the rulebook's dated rate."""
+
+    taker_fee_e8: int | None
+    slippage_e8: int
+    liquidation_slippage_e8: int
+    clearance_fee_e8: int | None
+    capital_cost_apr_e8: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReserveSpec:
+    """The capital outside the venue: how long it takes to arrive, and how much may leave in one UTC day."""
+
+    latency_ms: int
+    daily_cap_e8: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSpec:
+    """One rule of a strategy and the parameters that the study sets."""
+
+    use: str
+    params: tuple[tuple[str, Param], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StrategySpec:
+    """A named list of rules.
+
+    `base_name` is the name in the file, before swept values were added. `latency_ms` replaces the latency of the reserve
+    (None: the reserve's). `cooldown_ms` is the least time between two accepted actions of one rule.
+    """
+
+    name: str
+    base_name: str
+    rules: tuple[RuleSpec, ...]
+    latency_ms: int | None
+    cooldown_ms: int
+
+    @property
+    def params_json(self) -> str:
+        """Give the rules and their parameters as canonical JSON."""
+        return naming.params_json((rule.use, rule.params) for rule in self.rules)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A named stretch of time, such as a crash, for breakdowns; `to_ms` is exclusive."""
+
+    name: str
+    from_ms: int
+    to_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A market, a way of entering, and several strategies to compare. Exact integers throughout.
+
+    `release` says where the closed share of an isolated wallet goes: "pro_rata" (to the free balance) or "keep".
+    """
+
+    name: str
+    seed: int
+    capital_e8: int
+    market: MarketSpec
+    entries: EntrySpec
+    costs: CostSpec
+    reserve: ReserveSpec
+    release: str
+    strategies: tuple[StrategySpec, ...]
+    windows: tuple[Window, ...]
+
+
+# --- reading -------------------------------------------------------------------------------------------------------
+
+
+def load_study(path: str | Path) -> Study:
+    """Read a study from its TOML file, or from the folder that holds `study.toml`.
+
+    Errors: `StudyError` with every problem of the file.
+    """
+    file = Path(path)
+    if file.is_dir():
+        file = file / "study.toml"
+    try:
+        # Decimals keep the digits of the file: 0.1 is one tenth.
+        raw = tomllib.loads(file.read_text(encoding="utf-8"), parse_float=Decimal)
+    except OSError as error:
+        remedy = "write one with: backtest new study NAME"
+        raise StudyError.at(file, f"cannot be read ({error.strerror})", remedy) from None
+    except UnicodeDecodeError:
+        raise StudyError.at(file, "is not UTF-8 text", "save it as UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        raise StudyError.at(file, f"is not TOML: {error}", "mend the line") from None
+    return parse_study(raw, str(file))
+
+
+def parse_study(mapping: Mapping[str, object], where: str) -> Study:
+    """Check a study given as nested mappings, and give it its typed form.
+
+    `where` names the origin in messages. Floats are taken by their shortest decimal text.
+
+    Errors: `StudyError` with every problem found.
+    """
+    top = Section(where, "", mapping, [])
+    head = top.table("study", required=True)
+    name = head.get("name", _NAME)
+    seed = head.get("seed", reader.whole(0, 2**63 - 1), 1)
+    capital_e8 = head.get("capital", reader.money("1_000_000_000"))
+    market_section = top.table("market", required=True)
+    market = _market(market_section)
+    entries_section = top.table("entries", required=True)
+    entries = _entries(entries_section, market.interval_ms)
+    if head.ok and entries_section.ok and capital_e8 * max(entries.leverages_e2) > NOTIONAL_MAX_E8 * 100:
+        head.problem("capital", "times leverage is over 900,000,000", "take less capital or leverage")
+    study = Study(
+        name=name,
+        seed=seed,
+        capital_e8=capital_e8,
+        market=market,
+        entries=entries,
+        costs=_costs(top.table("costs", required=False)),
+        reserve=_reserve(top.table("reserve", required=False)),
+        release=market_section.get("release", reader.choice(*RELEASES), "pro_rata"),
+        strategies=_strategies(top),
+        windows=_windows(top),
+    )
+    top.finish()
+    return study
+
+
+def _market(section: Section) -> MarketSpec:
+    market = MarketSpec(
+        venue=section.get("venue", reader.choice(*VENUES)),
+        symbols=section.many("symbols", _SYMBOL),
+        interval_ms=section.get("interval", reader.duration(MINUTE_MS)),
+        start_ms=section.get("start", reader.moment),
+        stop_ms=section.get("stop", reader.moment),
+        tiers=section.get("tiers", _tiers, AS_OF),
+        gaps=section.get("gaps", reader.choice(*GAP_POLICIES, later=("mark-from-index",)), "error"),
+    )
+    if section.ok and market.start_ms >= market.stop_ms:
+        what = f"is {time_text(market.start_ms)}, not before stop ({time_text(market.stop_ms)})"
+        section.problem("start", what, "take an earlier start or a later stop")
+    if market.interval_ms is not None and DAY_MS % market.interval_ms:
+        section.problem("interval", "does not divide a day", 'take "1m", "5m", "15m", "1h", "4h" or the like')
+    return market
+
+
+def _tiers(raw: object) -> str:
+    if raw == AS_OF:
+        return AS_OF
+    try:
+        return time_text(reader.moment(raw))[:10]
+    except BadValueError:
+        raise BadValueError(f'is {reader.show(raw)}, neither "as-of" nor a date', 'write "as-of" or a date') from None
+
+
+def _entries(section: Section, interval_ms: int | None) -> EntrySpec:
+    return EntrySpec(
+        every_ms=section.get("every", _bars(interval_ms)),
+        sides=tuple(SIDES[side] for side in section.many("side", reader.choice(*SIDES), tuple(SIDES)) or ()),
+        leverages_e2=section.many("leverage", reader.scaled(100, "1", "1000")),
+        margin_mode=section.get("margin_mode", reader.choice(*MARGIN_MODES, later=MODES_LATER), "isolated"),
+        margin_share_e8=section.get("margin_share", reader.scaled(UNIT_E8, "0", "1", above=True), UNIT_E8 // 2),
+        horizon_ms=section.get("horizon", _bars(interval_ms)),
+    )
+
+
+def _bars(interval_ms: int | None) -> Callable[[object], int]:
+    """Read a duration that is a whole number of bars; without a known bar length, any duration."""
+
+    def convert(raw: object) -> int:
+        ms = reader.duration(1)(raw)
+        if interval_ms is not None and ms % interval_ms:
+            raise BadValueError(
+                f"is {reader.show(raw)}, not a multiple of interval", f"take multiples of {duration_text(interval_ms)}"
+            )
+        return ms
+
+    return convert
+
+
+def _costs(section: Section) -> CostSpec:
+    bps = reader.scaled(BPS_E8, "0", "1000")
+    return CostSpec(
+        taker_fee_e8=section.get("taker_fee_bps", reader.word_or(AS_OF, bps), None),
+        slippage_e8=section.get("slippage_bps", bps, 2 * BPS_E8),
+        liquidation_slippage_e8=section.get("liquidation_slippage_bps", bps, 10 * BPS_E8),
+        clearance_fee_e8=section.get("clearance_fee_bps", reader.word_or(AS_OF, bps), None),
+        capital_cost_apr_e8=section.get("capital_cost_apr", reader.scaled(UNIT_E8, "0", "10"), 0),
+    )
+
+
+def _reserve(section: Section) -> ReserveSpec:
+    return ReserveSpec(
+        latency_ms=section.get("latency", reader.duration(0), 0),
+        daily_cap_e8=section.get("daily_cap", reader.money("1_000_000_000"), None),
+    )
+
+
+def _strategies(top: Section) -> tuple[StrategySpec, ...]:
+    strategies: list[StrategySpec] = []
+    taken: dict[str, str] = {}
+    for section in top.tables("strategy"):
+        base_name = section.get("name", _strategy_name)
+        rules = _rules(section)
+        latency_ms = section.get("latency", reader.duration(0), None)
+        cooldown_ms = section.get("cooldown", reader.duration(0), 0)
+        if not section.ok:
+            continue
+        for name, members in naming.sweep(base_name, rules):
+            if name in taken:
+                section.problem("name", f'"{name}" is already the name of another strategy', "take another name")
+                break
+            taken[name] = base_name
+            specs = tuple(RuleSpec(use, params) for use, params in members)
+            strategies.append(StrategySpec(name, base_name, specs, latency_ms, cooldown_ms))
+    return tuple(strategies)
+
+
+def _strategy_name(raw: object) -> str:
+    name = _NAME(raw)
+    if naming.is_reserved(name):
+        raise BadValueError(f'is "{name}", the name of a control that every study has', "take another name")
+    return name
+
+
+def _rules(strategy: Section) -> list[RuleTable]:
+    sections = strategy.tables("rules", required=True)
+    if strategy.ok and not 1 <= len(sections) <= RULES_MAX:
+        strategy.problem("rules", f"holds {len(sections)} rules", f"give 1 to {RULES_MAX}")
+    rules: list[RuleTable] = []
+    for section in sections:
+        use = section.get("use", _RULE)
+        params = {key: section.many(key, _param) for key in section.rest()}
+        rules.append((use, params))
+        strategy.ok = strategy.ok and section.ok
+    return rules
+
+
+def _param(raw: object) -> Param:
+    if isinstance(raw, (bool, str)):
+        return raw
+    if isinstance(raw, (int, float, Decimal)) and math.isfinite(raw):
+        return float(raw)
+    raise BadValueError(f"is {reader.show(raw)}, which cannot be a parameter", "write a number, true, false or text")
+
+
+def _windows(top: Section) -> tuple[Window, ...]:
+    windows: list[Window] = []
+    for section in top.tables("window"):
+        window = Window(
+            name=section.get("name", _LABEL),
+            from_ms=section.get("from", reader.moment),
+            to_ms=section.get("to", reader.moment),
+        )
+        if section.ok and window.from_ms >= window.to_ms:
+            section.problem("from", "is not before to", "swap them, or take a later to")
+        if window.name in {other.name for other in windows}:
+            section.problem("name", f'"{window.name}" is already the name of another window', "take another name")
+        windows.append(window)
+    return tuple(windows)
+
+
+# --- the canonical form --------------------------------------------------------------------------------------------
+
+
+def resolved(study: Study) -> dict[str, object]:
+    """Give the canonical form of a study: every default filled in, sweeps unrolled, decimals as text.
+
+    It has the keys of the TOML form, so it reads back as a study; what was not given and has no value is left out.
+    """
+    market, entries, costs, reserve = study.market, study.entries, study.costs, study.reserve
+    return {
+        "study": {"name": study.name, "seed": study.seed, "capital": e8_text(study.capital_e8)},
+        "market": {
+            "venue": market.venue,
+            "symbols": list(market.symbols),
+            "interval": duration_text(market.interval_ms),
+            "start": _instant(market.start_ms),
+            "stop": _instant(market.stop_ms),
+            "tiers": market.tiers,
+            "gaps": market.gaps,
+            "release": study.release,
+        },
+        "entries": {
+            "every": duration_text(entries.every_ms),
+            "side": [naming.side_name(side) for side in entries.sides],
+            "leverage": [naming.decimal_text(Decimal(leverage) / 100) for leverage in entries.leverages_e2],
+            "margin_mode": entries.margin_mode,
+            "margin_share": e8_text(entries.margin_share_e8),
+            "horizon": duration_text(entries.horizon_ms),
+        },
+        "costs": {
+            "taker_fee_bps": _bps_or_as_of(costs.taker_fee_e8),
+            "slippage_bps": _bps(costs.slippage_e8),
+            "liquidation_slippage_bps": _bps(costs.liquidation_slippage_e8),
+            "clearance_fee_bps": _bps_or_as_of(costs.clearance_fee_e8),
+            "capital_cost_apr": e8_text(costs.capital_cost_apr_e8),
+        },
+        "reserve": {
+            "latency": duration_text(reserve.latency_ms),
+            **({} if reserve.daily_cap_e8 is None else {"daily_cap": e8_text(reserve.daily_cap_e8)}),
+        },
+        "strategy": [_resolved_strategy(strategy) for strategy in study.strategies],
+        "window": [{"name": w.name, "from": _instant(w.from_ms), "to": _instant(w.to_ms)} for w in study.windows],
+    }
+
+
+def study_json(study: Study) -> str:
+    """Write the canonical form as JSON: equal studies give equal bytes."""
+    return json.dumps(resolved(study), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def _resolved_strategy(strategy: StrategySpec) -> dict[str, object]:
+    form: dict[str, object] = {
+        "name": strategy.name,
+        "rules": [{"use": rule.use, **dict(rule.params)} for rule in strategy.rules],
+        "cooldown": duration_text(strategy.cooldown_ms),
+    }
+    if strategy.base_name != strategy.name:
+        form["base_name"] = strategy.base_name
+    if strategy.latency_ms is not None:
+        form["latency"] = duration_text(strategy.latency_ms)
+    return form
+
+
+def _bps(rate_e8: int) -> str:
+    return naming.decimal_text(Decimal(rate_e8) / BPS_E8)
+
+
+def _bps_or_as_of(rate_e8: int | None) -> str:
+    return AS_OF if rate_e8 is None else _bps(rate_e8)
+
+
+def _instant(ms: int) -> str:
+    return time_text(ms, seconds=True).replace(" ", "T")
