@@ -1,0 +1,135 @@
+"""Matched pairs: each entry under the baseline beside the same entry under a strategy.
+
+A strategy that waits for no threshold is replayed once, with reaction `both`, and counts under both reactions.
+Refused entries are in no pair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from backtest.errors import DataError, InvariantError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+BASELINE = "hold"
+REACTIONS = ("intrabar", "next_open")
+ENTRY_KEY = ("symbol", "entry_ms", "side", "leverage")
+
+# Stands for "not liquidated" in `liquidation_ms`, so that "later" and "never" compare as numbers.
+NEVER = int(np.iinfo(np.int64).max)
+
+Column = npt.NDArray[Any]
+Columns = Mapping[str, Column]
+BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.int64]
+
+_FILL: dict[str, int | str] = {
+    "liquidation_ms": NEVER,
+    "exit_ms": NEVER,
+    "qty_at_baseline_liquidation_e8": 0,
+    "certainty": "",
+    "cause": "",
+    "refusal": "",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """All pairs of one strategy under one reaction; row i of both sides is the same entry."""
+
+    strategy: str
+    reaction: str
+    baseline: Columns
+    treated: Columns
+
+    def __len__(self) -> int:
+        return len(self.treated["entry_ms"])
+
+    def where(self, mask: BoolArray) -> Pairs:
+        """Keep the pairs for which the mask is true."""
+        return Pairs(
+            self.strategy,
+            self.reaction,
+            {name: column[mask] for name, column in self.baseline.items()},
+            {name: column[mask] for name, column in self.treated.items()},
+        )
+
+    @property
+    def difference_e8(self) -> IntArray:
+        """Equity at the end under the strategy less under the baseline."""
+        difference: IntArray = self.treated["equity_end_e8"] - self.baseline["equity_end_e8"]
+        return difference
+
+    @property
+    def decided_ms(self) -> IntArray:
+        """When a pair was decided: its first liquidation on either side, else the baseline's exit."""
+        first: IntArray = np.minimum(self.baseline["liquidation_ms"], self.treated["liquidation_ms"])
+        return np.minimum(first, self.baseline["exit_ms"])
+
+
+def pair_up(outcomes: pa.Table) -> list[Pairs]:
+    """Match every strategy with the baseline, under both reactions.
+
+    Gives the pairs of each strategy and reaction: the baseline first, then strategies by name. Pairs are in the order
+    of symbol, entry, side and leverage, whatever the order of the rows. A DataError says that there is no baseline.
+    """
+    rows = columns(outcomes)
+    entry = _entry_numbers(rows)
+    entries = int(entry[-1]) + 1 if len(entry) else 0
+    names = sorted(set(rows["strategy"].tolist()) - {BASELINE})
+    held = {reaction: _row_of_entry(rows, entry, entries, BASELINE, reaction) for reaction in REACTIONS}
+    if not any((row >= 0).any() for row in held.values()):
+        raise DataError.at("outcomes", f'no run of the baseline "{BASELINE}" was entered', "replay the study again")
+    result = []
+    for name in (BASELINE, *names):
+        for reaction in REACTIONS:
+            row = _row_of_entry(rows, entry, entries, name, reaction)
+            both = (row >= 0) & (held[reaction] >= 0)
+            result.append(Pairs(name, reaction, _take(rows, held[reaction][both]), _take(rows, row[both])))
+    return result
+
+
+def columns(outcomes: pa.Table) -> Columns:
+    """Give the entered (not refused) runs as arrays, in the order of entry, strategy and reaction."""
+    import pyarrow.compute as pc
+
+    entered = outcomes.filter(pc.not_equal(outcomes["exit_reason"], "refused"))
+    order = [(name, "ascending") for name in (*ENTRY_KEY, "strategy", "reaction")]
+    ordered = entered.sort_by(order)
+    result = {}
+    for name in ordered.column_names:
+        column = ordered[name]
+        if column.null_count and name in _FILL:
+            column = column.fill_null(_FILL[name])
+        result[name] = column.to_numpy()
+    return result
+
+
+def _entry_numbers(rows: Columns) -> IntArray:
+    """Number the entries from 0: rows are sorted, so a new entry starts where a part of the key changes."""
+    new = np.zeros(len(rows["entry_ms"]), dtype=np.int64)
+    for name in ENTRY_KEY:
+        new[1:] |= rows[name][1:] != rows[name][:-1]
+    return np.cumsum(new)
+
+
+def _row_of_entry(rows: Columns, entry: IntArray, entries: int, strategy: str, reaction: str) -> IntArray:
+    """Give, for each entry, the row of this strategy and reaction, or -1."""
+    reacted = (rows["reaction"] == reaction) | (rows["reaction"] == "both")
+    mine = np.flatnonzero((rows["strategy"] == strategy) & reacted)
+    row = np.full(entries, -1, dtype=np.int64)
+    row[entry[mine]] = mine
+    if np.count_nonzero(row >= 0) != len(mine):
+        raise InvariantError.at("outcomes", f'"{strategy}" has two runs of one entry under {reaction}')
+    return row
+
+
+def _take(rows: Columns, index: IntArray) -> Columns:
+    return {name: column[index] for name, column in rows.items()}
