@@ -15,13 +15,14 @@ from backtest.study import naming, reader
 from backtest.study.naming import NAME_PATTERN, SIDES, Param, RuleTable
 from backtest.study.reader import BadValueError, Section
 from backtest.units import DAY_MS, MINUTE_MS, duration_text, e8_text, time_text
+from backtest.venues.symbols import VENUES, normalize_symbol
 
-VENUES = ("binance", "bybit")
 MARGIN_MODES = ("isolated", "cross")
 MODES_LATER = ("multi_assets", "portfolio")
 RELEASES = ("pro_rata", "keep")
 GAP_POLICIES = ("error", "flag")
 AS_OF = "as-of"
+CURRENT = "current"
 
 # One run holds at most this much at entry, so that even a hundredfold price stays inside the engine's range.
 NOTIONAL_MAX_E8 = 900_000_000 * 10**8
@@ -29,7 +30,7 @@ NOTIONAL_MAX_E8 = 900_000_000 * 10**8
 RULES_MAX = 8
 
 _NAME = reader.text(NAME_PATTERN, "a name of small letters, digits and hyphens", '"btc-buffers"')
-_SYMBOL = reader.text("[A-Z0-9]+([_-][A-Z0-9]+)?", "a symbol as the venue writes it", '"BTCUSDT"')
+_SYMBOL = reader.text("[A-Z0-9]+([_-][A-Z0-9]+|/[A-Z]+:[A-Z0-9]+)?", "a symbol", '"BTCUSDT" or "BTC/USDT:USDT"')
 _RULE = reader.text("[a-z][a-z0-9_]*", "the name of a rule", '"deleverage"')
 _LABEL = reader.text("[^<>\n]{1,60}", "a label of up to 60 characters", '"2021-05-19"')
 
@@ -41,7 +42,8 @@ UNIT_E8 = 100_000_000
 class MarketSpec:
     """What is replayed: venue, symbols, bar length, range, and the tables of tiers in force.
 
-    `tiers` is "as-of" or a date as text; `gaps` says what a missing row means: "error" or "flag".
+    `tiers` is "as-of", "current", a date, or the path of a JSON file; `gaps` says what a missing row means: "error" or
+    "flag".
     """
 
     venue: str
@@ -86,7 +88,7 @@ class ReserveSpec:
 
 @dataclass(frozen=True, slots=True)
 class RuleSpec:
-    """One rule of a strategy and the parameters that the study sets."""
+    """One rule of a strategy and the parameters that the study sets, sorted by name."""
 
     use: str
     params: tuple[tuple[str, Param], ...]
@@ -96,8 +98,8 @@ class RuleSpec:
 class StrategySpec:
     """A named list of rules.
 
-    `base_name` is the name in the file, before swept values were added. `latency_ms` replaces the latency of the reserve
-    (None: the reserve's). `cooldown_ms` is the least time between two accepted actions of one rule.
+    `base_name` is the name in the file, before swept values were added. `latency_ms` replaces the latency of the
+    reserve (None: the reserve's). `cooldown_ms` is the least time between two accepted actions of one rule.
     """
 
     name: str
@@ -199,10 +201,11 @@ def parse_study(mapping: Mapping[str, object], where: str) -> Study:
 
 
 def _market(section: Section) -> MarketSpec:
+    venue = section.get("venue", reader.choice(*VENUES))
     market = MarketSpec(
-        venue=section.get("venue", reader.choice(*VENUES)),
-        symbols=section.many("symbols", _SYMBOL),
-        interval_ms=section.get("interval", reader.duration(MINUTE_MS)),
+        venue=venue,
+        symbols=section.many("symbols", lambda raw: normalize_symbol(_SYMBOL(raw), venue)),
+        interval_ms=section.get("interval", _interval),
         start_ms=section.get("start", reader.moment),
         stop_ms=section.get("stop", reader.moment),
         tiers=section.get("tiers", _tiers, AS_OF),
@@ -211,18 +214,24 @@ def _market(section: Section) -> MarketSpec:
     if section.ok and market.start_ms >= market.stop_ms:
         what = f"is {time_text(market.start_ms)}, not before stop ({time_text(market.stop_ms)})"
         section.problem("start", what, "take an earlier start or a later stop")
-    if market.interval_ms is not None and DAY_MS % market.interval_ms:
-        section.problem("interval", "does not divide a day", 'take "1m", "5m", "15m", "1h", "4h" or the like')
     return market
 
 
+def _interval(raw: object) -> int:
+    ms = reader.duration(MINUTE_MS)(raw)
+    if DAY_MS % ms:
+        raise BadValueError(f"is {reader.show(raw)}, which does not divide a day", 'take "1m", "15m", "1h" or the like')
+    return ms
+
+
 def _tiers(raw: object) -> str:
-    if raw == AS_OF:
-        return AS_OF
+    if raw in (AS_OF, CURRENT) or (isinstance(raw, str) and raw.endswith(".json")):
+        return str(raw)
     try:
         return time_text(reader.moment(raw))[:10]
     except BadValueError:
-        raise BadValueError(f'is {reader.show(raw)}, neither "as-of" nor a date', 'write "as-of" or a date') from None
+        what = f"is {reader.show(raw)}, which chooses no tiers"
+        raise BadValueError(what, 'write "as-of", "current", a date, or the path of a JSON file') from None
 
 
 def _entries(section: Section, interval_ms: int | None) -> EntrySpec:
@@ -283,7 +292,7 @@ def _strategies(top: Section) -> tuple[StrategySpec, ...]:
                 section.problem("name", f'"{name}" is already the name of another strategy', "take another name")
                 break
             taken[name] = base_name
-            specs = tuple(RuleSpec(use, params) for use, params in members)
+            specs = tuple(RuleSpec(use, tuple(sorted(params))) for use, params in members)
             strategies.append(StrategySpec(name, base_name, specs, latency_ms, cooldown_ms))
     return tuple(strategies)
 
@@ -296,11 +305,8 @@ def _strategy_name(raw: object) -> str:
 
 
 def _rules(strategy: Section) -> list[RuleTable]:
-    sections = strategy.tables("rules", required=True)
-    if strategy.ok and not 1 <= len(sections) <= RULES_MAX:
-        strategy.problem("rules", f"holds {len(sections)} rules", f"give 1 to {RULES_MAX}")
     rules: list[RuleTable] = []
-    for section in sections:
+    for section in strategy.tables("rules", required=True, most=RULES_MAX):
         use = section.get("use", _RULE)
         params = {key: section.many(key, _param) for key in section.rest()}
         rules.append((use, params))

@@ -1,8 +1,8 @@
 """Read the tables of a config file, noting every problem instead of stopping at the first.
 
 A `Section` is one table. Each key is read with a converter, a function from the raw value to the typed one that raises
-`BadValueError` when it cannot. A value that could not be read is never used: `Section.ok` guards what compares several keys, and
-`finish` ends the parse if there was any problem.
+`BadValueError` when it cannot. A value that could not be read is never used: `Section.ok` guards what compares several
+keys, and `finish` ends the parse if there was any problem.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import datetime as dt
 import difflib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import TypeVar, cast
 
@@ -102,9 +102,17 @@ class Section:
         raw = self.get(key, _mapping, cast("Mapping[str, object]", REQUIRED if required else {}))
         return self._child(self._at(key), raw)
 
-    def tables(self, key: str, *, required: bool = False) -> list[Section]:
-        """Open a list of tables; places count from 1."""
-        rows = self.get(key, _mappings, cast("tuple[Mapping[str, object], ...]", REQUIRED if required else ()))
+    def tables(self, key: str, *, required: bool = False, most: int = 1_000_000) -> list[Section]:
+        """Open a list of tables, of one to `most` where it is required; places count from 1."""
+
+        def convert(raw: object) -> tuple[Mapping[str, object], ...]:
+            if not isinstance(raw, (list, tuple)):
+                raise BadValueError(f"is {show(raw)}, not a list of tables", "write [[...]] or [{ ... }]")
+            if required and not 1 <= len(raw) <= most:
+                raise BadValueError(f"holds {len(raw)} tables", f"give 1 to {most}")
+            return tuple(_mapping(row) for row in raw)
+
+        rows = self.get(key, convert, cast("tuple[Mapping[str, object], ...]", REQUIRED if required else ()))
         return [self._child(f"{self._at(key)}[{n}]", row) for n, row in enumerate(rows or (), 1)]
 
     def rest(self) -> dict[str, object]:
@@ -309,9 +317,3 @@ def _mapping(raw: object) -> Mapping[str, object]:
     if not isinstance(raw, Mapping):
         raise BadValueError(f"is {show(raw)}, not a table")
     return raw
-
-
-def _mappings(raw: object) -> tuple[Mapping[str, object], ...]:
-    if not isinstance(raw, (list, tuple)):
-        raise BadValueError(f"is {show(raw)}, not a list of tables", "write [[...]] or [{ ... }]")
-    return tuple(_mapping(row) for row in cast("Iterable[object]", raw))
