@@ -210,9 +210,10 @@ def _factor(rng: np.random.Generator, interval_ms: int, days: int, model: Model)
     drift, turbulence, stress = _episodes(rng, bars, HOUR_MS / interval_ms, model)
     volatility = _daily_volatility(rng, days, model)
     sigma = np.repeat(volatility, per_day) * np.sqrt(interval_ms / YEAR_MS) * turbulence
-    size = model.jump_least + model.jump_mean * rng.standard_exponential(bars)
-    jump = np.where(_rare(rng, bars, model.jumps_per_year, interval_ms), size, 0.0)
-    noise = sigma * rng.standard_normal(bars) + jump * _signs(rng, bars)
+    noise = sigma * rng.standard_normal(bars)
+    jumps = _rare(rng, bars, model.jumps_per_year, interval_ms)
+    size = model.jump_least + model.jump_mean * rng.standard_exponential(len(jumps))
+    noise[jumps] += size * (2 * rng.integers(0, 2, len(jumps)) - 1)
     peak = volatility * turbulence.reshape(days, per_day).max(axis=1)
     return _Factor(_nano(noise) + drift, sigma, stress, peak)
 
@@ -341,8 +342,8 @@ def _add_spikes(rng: np.random.Generator, up: Floats, down: Floats, interval_ms:
     """Let the last price print far from the mark in a few bars."""
     low, high = model.spike_size
     for way in (up, down):
-        size = low + (high - low) * rng.random(len(way))
-        way += np.where(_rare(rng, len(way), model.spikes_per_year / 2.0, interval_ms), size, 0.0)
+        spikes = _rare(rng, len(way), model.spikes_per_year / 2.0, interval_ms)
+        way[spikes] += low + (high - low) * rng.random(len(spikes))
 
 
 def _candles(edges: Floats, up: Floats, down: Floats, tick_e8: int) -> tuple[Integers, Integers, Integers, Integers]:
@@ -375,12 +376,9 @@ def _nano(x: Floats) -> Integers:
     return np.rint(x * NANO).astype(np.int64)
 
 
-def _rare(rng: np.random.Generator, bars: int, per_year: float, interval_ms: int) -> npt.NDArray[np.bool_]:
-    return rng.random(bars) < per_year * interval_ms / YEAR_MS
-
-
-def _signs(rng: np.random.Generator, bars: int) -> Integers:
-    return 2 * rng.integers(0, 2, bars) - 1
+def _rare(rng: np.random.Generator, bars: int, per_year: float, interval_ms: int) -> Integers:
+    """Draw the bars in which something happens that happens so often a year."""
+    return np.flatnonzero(rng.random(bars) < per_year * interval_ms / YEAR_MS)
 
 
 def _between(rng: np.random.Generator, low_hours: int, high_hours: int, per_hour: float) -> int:
@@ -421,7 +419,7 @@ def _times(bars: Bars) -> dict[str, Integers]:
     return {"open_time_ms": bars.time_ms, "available_ms": bars.time_ms + bars.interval_ms}
 
 
-def _table(table: Table, columns: Mapping[str, Floats | Integers]) -> pa.Table:
+def _table(table: Table, columns: Mapping[str, npt.NDArray[np.number]]) -> pa.Table:
     import pyarrow as pa
 
     return pa.table([pa.array(columns[name]) for name in table.names], schema=table.arrow())
