@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from backtest.analysis.effects import Counts, count
-from backtest.analysis.pairs import REACTIONS, BoolArray, Pairs, pair_up
+from backtest.analysis.pairs import BoolArray, Column, Pairs, pair_up
 from backtest.units import time_ms
 
 if TYPE_CHECKING:
@@ -18,24 +17,27 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class CrashWindow:
-    """A named stretch of market history; UTC dates, `stop` excluded."""
+class Window:
+    """A named stretch of market history; `stop_ms` is excluded."""
 
     name: str
-    start: str
-    stop: str
+    start_ms: int
+    stop_ms: int
 
 
 # Days on which leveraged crypto positions were closed by force in great number, as the BTCUSDT mark shows them.
-CRASH_WINDOWS = (
-    CrashWindow("Pandemic crash", "2020-03-08", "2020-03-17"),
-    CrashWindow("Leverage flush", "2021-04-17", "2021-04-26"),
-    CrashWindow("China ban", "2021-05-12", "2021-05-24"),
-    CrashWindow("Terra collapse", "2022-05-05", "2022-05-13"),
-    CrashWindow("Celsius and 3AC", "2022-06-10", "2022-06-19"),
-    CrashWindow("FTX collapse", "2022-11-06", "2022-11-11"),
-    CrashWindow("Yen unwind", "2024-08-01", "2024-08-07"),
-    CrashWindow("Tariff flush", "2025-10-09", "2025-10-13"),
+CRASH_WINDOWS = tuple(
+    Window(name, time_ms(start), time_ms(stop))
+    for name, start, stop in (
+        ("Pandemic crash", "2020-03-08", "2020-03-17"),
+        ("Leverage flush", "2021-04-17", "2021-04-26"),
+        ("China ban", "2021-05-12", "2021-05-24"),
+        ("Terra collapse", "2022-05-05", "2022-05-13"),
+        ("Celsius and 3AC", "2022-06-10", "2022-06-19"),
+        ("FTX collapse", "2022-11-06", "2022-11-11"),
+        ("Yen unwind", "2024-08-01", "2024-08-07"),
+        ("Tariff flush", "2025-10-09", "2025-10-13"),
+    )
 )
 
 
@@ -57,18 +59,17 @@ class Part:
     rows: tuple[PartRow, ...]
 
 
-def part(dimension: str, value: str, groups: Sequence[Pairs], keep: Callable[[Pairs], BoolArray] | None = None) -> Part:
-    """Compare every strategy with the baseline over the pairs that `keep` selects."""
+def part(dimension: str, value: str, groups: Sequence[Pairs], keep: Sequence[BoolArray] | None = None) -> Part:
+    """Compare every strategy with the baseline over the pairs that a mask for each group keeps."""
     kept: dict[str, dict[str, Counts]] = {}
-    for pairs in groups:
-        chosen = pairs if keep is None else pairs.where(keep(pairs))
-        kept.setdefault(pairs.strategy, {})[pairs.reaction] = count(chosen)
+    for i, pairs in enumerate(groups):
+        kept.setdefault(pairs.strategy, {})[pairs.reaction] = count(pairs if keep is None else pairs.where(keep[i]))
     return Part(dimension, value, tuple(PartRow(name, by["intrabar"], by["next_open"]) for name, by in kept.items()))
 
 
 def breakdowns(groups: Sequence[Pairs]) -> list[Part]:
     """Compare by side, leverage, symbol, calendar year of the entry and tier fidelity, where there is more than one."""
-    readers: dict[str, Callable[[Pairs], np.ndarray[tuple[int, ...], np.dtype[np.object_]]]] = {
+    readers: dict[str, Callable[[Pairs], Column]] = {
         "side": lambda pairs: pairs.baseline["side"],
         "leverage": lambda pairs: pairs.baseline["leverage"],
         "symbol": lambda pairs: pairs.baseline["symbol"],
@@ -77,51 +78,42 @@ def breakdowns(groups: Sequence[Pairs]) -> list[Part]:
     }
     result = []
     for dimension, read in readers.items():
-        values = sorted({value for pairs in groups for value in np.unique(read(pairs)).tolist()})
+        labels = [read(pairs) for pairs in groups]
+        values = sorted({value for label in labels for value in set(label.tolist())})
         if len(values) > 1:
-            result += [part(dimension, _text(v), groups, lambda p, read=read, v=v: read(p) == v) for v in values]  # type: ignore[misc]
+            result += [part(dimension, _text(v), groups, [label == v for label in labels]) for v in values]
     return result
 
 
-def crash_windows(groups: Sequence[Pairs]) -> list[Part]:
-    """Compare over the pairs that were decided in a named crash; windows without a liquidation are left out."""
+def crash_windows(groups: Sequence[Pairs], windows: Sequence[Window] = CRASH_WINDOWS) -> list[Part]:
+    """Compare over the pairs whose first liquidation, on either side, fell in a named window; empty ones are omitted."""
+    first = [np.minimum(pairs.baseline["liquidation_ms"], pairs.treated["liquidation_ms"]) for pairs in groups]
     result = []
-    for window in CRASH_WINDOWS:
-        start, stop = time_ms(window.start), time_ms(window.stop)
-        one = part(window.name, f"{window.start} to {window.stop}", groups, lambda p, a=start, b=stop: _inside(p, a, b))  # type: ignore[misc]
-        if any(max(row.intrabar.baseline_liquidated, row.intrabar.liquidated) for row in one.rows):
-            result.append(one)
+    for window in windows:
+        inside = [(ms >= window.start_ms) & (ms < window.stop_ms) for ms in first]
+        if any(mask.any() for mask in inside):
+            result.append(part("crash window", window.name, groups, inside))
     return result
 
 
 def sensitivity(groups: Sequence[Pairs], others: Mapping[str, pa.Table]) -> list[Part]:
     """Compare under other assumptions: those that the outcomes hold already, then other outcome sets by name.
 
-    The main comparison comes first. "certain only" keeps the pairs in which no liquidation is merely possible;
-    "no gap near" those without a missing row from a day before the entry to the exit.
+    The main comparison comes first. "certain only" leaves out pairs in which a liquidation is merely possible; "near a
+    data gap" means a missing row from a day before the entry to the exit.
     """
-    rows = [part("assumptions", "as stated", groups)]
-    marked = {
-        "certain liquidations only": _certain,
-        "without runs near a data gap": lambda p: ~(p.baseline["near_gap"] | p.treated["near_gap"]),
-    }
-    for name, keep in marked.items():
-        if any(not keep(pairs).all() for pairs in groups):
-            rows.append(part("pairs", name, groups, keep))
-    return rows + [part("replayed", name, pair_up(table)) for name, table in others.items()]
+    near_gap = [pairs.baseline["near_gap"] | pairs.treated["near_gap"] for pairs in groups]
+    possible = [(p.baseline["certainty"] == "possible") | (p.treated["certainty"] == "possible") for p in groups]
+    rows = [part("as stated", "all pairs", groups)]
+    for value, left_out in (("certain liquidations only", possible), ("without runs near a data gap", near_gap)):
+        if any(mask.any() for mask in left_out):
+            rows.append(part("pairs left out", value, groups, [~mask for mask in left_out]))
+    return rows + [part("replayed with", name, pair_up(table)) for name, table in others.items()]
 
 
-def _certain(pairs: Pairs) -> BoolArray:
-    return (pairs.baseline["certainty"] != "possible") & (pairs.treated["certainty"] != "possible")
-
-
-def _inside(pairs: Pairs, start_ms: int, stop_ms: int) -> BoolArray:
-    first = np.minimum(pairs.baseline["liquidation_ms"], pairs.treated["liquidation_ms"])
-    return (first >= start_ms) & (first < stop_ms)
-
-
-def _year(entry_ms: np.ndarray) -> np.ndarray:
-    return entry_ms.astype("datetime64[ms]").astype("datetime64[Y]").astype(np.int64) + 1970
+def _year(entry_ms: Column) -> Column:
+    year: Column = entry_ms.astype("datetime64[ms]").astype("datetime64[Y]").astype(np.int64) + 1970
+    return year
 
 
 def _text(value: object) -> str:

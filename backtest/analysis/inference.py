@@ -103,7 +103,8 @@ class Interval:
 
 def block_sums(values: IntArray, block: IntArray, first: int, count: int) -> FloatArray:
     """Add up values by block, for blocks `first` up to `first + count`."""
-    return np.bincount(block - first, weights=values.astype(np.float64), minlength=count)
+    sums: FloatArray = np.bincount(block - first, weights=values.astype(np.float64), minlength=count)
+    return sums
 
 
 def resampled_blocks(count: int, seed: int) -> IntArray:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backtest.errors import DataError, InvariantError
+from backtest.units import DAY_MS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,13 +31,20 @@ Columns = Mapping[str, Column]
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 
+# The columns that comparisons read.
+_READ = (
+    *ENTRY_KEY,
+    *("strategy", "reaction", "exit_ms", "exit_reason", "liquidated", "certainty", "liquidation_ms", "entry_qty_e8"),
+    *("entry_notional_e8", "qty_at_baseline_liquidation_e8", "equity_start_e8", "equity_end_e8", "fees_e8"),
+    *("funding_e8", "slippage_e8", "premium_e8", "clearance_fee_e8", "margin_added_e8", "notional_hours_e2"),
+    *("notional_hours_paired_e2", "baseline_notional_hours_paired_e2", "layer_liquidations", "actions", "refused"),
+    *("tier_fidelity", "near_gap"),
+)
 _FILL: dict[str, int | str] = {
     "liquidation_ms": NEVER,
     "exit_ms": NEVER,
     "qty_at_baseline_liquidation_e8": 0,
     "certainty": "",
-    "cause": "",
-    "refusal": "",
 }
 
 
@@ -63,8 +71,8 @@ class Pairs:
 
     @property
     def difference_e8(self) -> IntArray:
-        """Equity at the end under the strategy less under the baseline."""
-        difference: IntArray = self.treated["equity_end_e8"] - self.baseline["equity_end_e8"]
+        """Equity at the end, less the cost of capital, under the strategy less under the baseline."""
+        difference: IntArray = self.treated["net_end_e8"] - self.baseline["net_end_e8"]
         return difference
 
     @property
@@ -74,13 +82,15 @@ class Pairs:
         return np.minimum(first, self.baseline["exit_ms"])
 
 
-def pair_up(outcomes: pa.Table) -> list[Pairs]:
+def pair_up(outcomes: pa.Table, capital_cost_apr: float = 0.0) -> list[Pairs]:
     """Match every strategy with the baseline, under both reactions.
 
-    Gives the pairs of each strategy and reaction: the baseline first, then strategies by name. Pairs are in the order
-    of symbol, entry, side and leverage, whatever the order of the rows. A DataError says that there is no baseline.
+    `capital_cost_apr` is charged on the capital of a run from entry to exit (a fraction a year). Gives the pairs of
+    each strategy and reaction: the baseline first, then strategies by name. Pairs are in the order of symbol, entry,
+    side and leverage, whatever the order of the rows. A DataError says that there is no baseline.
     """
     rows = columns(outcomes)
+    rows["net_end_e8"] = rows["equity_end_e8"] - _capital_cost_e8(rows, capital_cost_apr)
     entry = _entry_numbers(rows)
     entries = int(entry[-1]) + 1 if len(entry) else 0
     names = sorted(set(rows["strategy"].tolist()) - {BASELINE})
@@ -96,11 +106,11 @@ def pair_up(outcomes: pa.Table) -> list[Pairs]:
     return result
 
 
-def columns(outcomes: pa.Table) -> Columns:
+def columns(outcomes: pa.Table) -> dict[str, Column]:
     """Give the entered (not refused) runs as arrays, in the order of entry, strategy and reaction."""
     import pyarrow.compute as pc
 
-    entered = outcomes.filter(pc.not_equal(outcomes["exit_reason"], "refused"))
+    entered = outcomes.select(_READ).filter(pc.not_equal(outcomes["exit_reason"], "refused"))
     order = [(name, "ascending") for name in (*ENTRY_KEY, "strategy", "reaction")]
     ordered = entered.sort_by(order)
     result = {}
@@ -110,6 +120,12 @@ def columns(outcomes: pa.Table) -> Columns:
             column = column.fill_null(_FILL[name])
         result[name] = column.to_numpy()
     return result
+
+
+def _capital_cost_e8(rows: Columns, apr: float) -> IntArray:
+    years = (rows["exit_ms"] - rows["entry_ms"]) / (365 * DAY_MS)
+    cost: IntArray = np.rint(rows["equity_start_e8"] * apr * years).astype(np.int64)
+    return cost
 
 
 def _entry_numbers(rows: Columns) -> IntArray:

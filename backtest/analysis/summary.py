@@ -6,7 +6,6 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,11 +20,8 @@ from backtest.analysis.inference import (
     resampled_blocks,
     sign_flip,
 )
-from backtest.analysis.pairs import BASELINE, REACTIONS, IntArray, Pairs, pair_up
+from backtest.analysis.pairs import BASELINE, REACTIONS, IntArray, Pairs
 from backtest.units import DAY_MS, E8
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +63,12 @@ class Comparison(Counts):
     running_cost_high_quote: float | None
 
 
-def compare(outcomes: pa.Table, calendar: Calendar, seed: int) -> list[Comparison]:
+def compare(groups: Sequence[Pairs], calendar: Calendar, seed: int) -> list[Comparison]:
     """Compare every strategy with the baseline under both reactions; the baseline's own rows come first.
 
-    `seed` starts the bootstrap. p-values are Holm-adjusted over the strategies of a reaction.
+    `groups` comes from `pair_up`; `seed` starts the bootstrap. p-values are Holm-adjusted over the strategies of a
+    reaction.
     """
-    return compare_pairs(pair_up(outcomes), calendar, seed)
-
-
-def compare_pairs(groups: Sequence[Pairs], calendar: Calendar, seed: int) -> list[Comparison]:
-    """Compare pairs that are already matched."""
     saved = saved_counts(groups)
     rows = [_comparison(pairs, saved[pairs.strategy], calendar, seed) for pairs in groups]
     adjusted: dict[tuple[str, str], float] = {}

@@ -101,7 +101,9 @@ def _entry_rows(
         for reaction in ("intrabar", "next_open") if waits else ("both",):
             width = wider - (late * 2 if reaction == "next_open" else 0.0) + (random.normal(0, 0.05) if acted else 0.0)
             died_at = _first(adverse, room * (1 + width) if acted or not waits else room)
-            rows.append(_row(entry, strategy, reaction, path, (base_at, died_at), (cut, cost if acted else 0.0), leverage, sign))
+            rows.append(
+                _row(entry, strategy, reaction, path, (base_at, died_at), (cut, cost if acted else 0.0), leverage, sign)
+            )
     return rows
 
 
