@@ -1,0 +1,133 @@
+"""What the commands share: tables, JSON, problems, progress, and common options."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from backtest.errors import Problem
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PLAIN_WIDTH = 200  # columns of a table that goes to a file or a pipe
+PLAIN_SECONDS = 10.0  # between two progress lines where there is no terminal
+
+LakeFolder = Annotated[
+    Path,
+    typer.Option("--lake", envvar="BACKTEST_LAKE", help="Folder of the market data (Parquet)."),
+]
+LAKE = Path("datasets/lake")
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
+
+Report = Callable[[int, int], None]  # work done, work in all
+
+
+def console(*, error: bool = False) -> Console:
+    """Give the console for results (stdout) or for progress and problems (stderr)."""
+    from rich.console import Console
+
+    stream = sys.stderr if error else sys.stdout
+    return Console(file=stream, highlight=False, width=None if stream.isatty() else PLAIN_WIDTH)
+
+
+def say(text: str) -> None:
+    """Print a line of result."""
+    print(text)
+
+
+def say_json(value: object) -> None:
+    """Print JSON."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def note(text: str) -> None:
+    """Print a remark to stderr: it is no part of the result."""
+    print(text, file=sys.stderr)
+
+
+def print_problems(problems: Iterable[Problem]) -> None:
+    """Print problems to stderr, each on one line."""
+    for problem in problems:
+        note("error: " + " ".join(str(problem).split()))
+
+
+def print_table(
+    headings: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None, left: int = 1
+) -> None:
+    """Print a table: the first `left` columns to the left, the numbers after them to the right."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for place, heading in enumerate(headings):
+        table.add_column(Text(heading), justify="left" if place < left else "right", overflow="fold")
+    for row in rows:
+        # Text, not markup: a name from a file may hold brackets.
+        table.add_row(*(Text(_cell(value)) for value in row))
+    console().print(table)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return str(value)
+
+
+@contextmanager
+def progress(label: str, unit: str) -> Iterator[Report]:
+    """Show how far long work is: a bar with an ETA on a terminal, a line now and then elsewhere."""
+    if sys.stderr.isatty():
+        with _bar(label, unit) as report:
+            yield report
+    else:
+        yield _lines(label, unit)
+
+
+@contextmanager
+def _bar(label: str, unit: str) -> Iterator[Report]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn(label),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    started = time.monotonic()
+    with Progress(*columns, console=console(error=True), transient=True) as bars:
+        task = bars.add_task(label, total=None, rate="")
+
+        def report(done: int, total: int) -> None:
+            bars.update(task, completed=done, total=total, rate=_rate(done, started, unit))
+
+        yield report
+
+
+def _lines(label: str, unit: str) -> Report:
+    started = last = time.monotonic()
+
+    def report(done: int, total: int) -> None:
+        nonlocal last
+        if done == total or time.monotonic() - last >= PLAIN_SECONDS:
+            last = time.monotonic()
+            note(f"{label}: {done:,} of {total:,} {unit}, {_rate(done, started, unit)}")
+
+    return report
+
+
+def _rate(done: int, started: float, unit: str) -> str:
+    return f"{done / max(time.monotonic() - started, 1e-3):,.0f} {unit}/s"

@@ -1,0 +1,75 @@
+"""The study that `backtest new study NAME` writes: every key, its default and what it means."""
+
+from __future__ import annotations
+
+import re
+
+from backtest.errors import UsageError
+from backtest.study.naming import NAME_PATTERN
+
+STUDY_TOML = """\
+# Compare: backtest compare reports/{name}
+
+[study]
+name = "{name}"
+seed = 1
+capital = "10_000" # quote, per run, the same for every strategy: margin + reserve
+
+[market]
+venue = "binance" # or "bybit"
+symbols = ["BTCUSDT"] # each is replayed by itself
+interval = "1h" # of the mark-price bars; they decide liquidation
+start = 2020-01-01
+stop = 2026-05-01 # exclusive
+tiers = "as-of" # the table in force at the time; or "current", a date, or a JSON file
+gaps = "error" # a missing bar stops the study; "flag" marks the runs near it
+release = "pro_rata" # a reduction frees its share of the margin; "keep" leaves it in the position
+
+[entries]
+every = "24h"
+side = ["long", "short"]
+leverage = [5, 10, 20]
+margin_mode = "isolated" # or "cross"
+margin_share = 0.5 # of the capital posted; the rest is the reserve
+horizon = "30d" # how long a position is held
+
+[costs]
+taker_fee_bps = "as-of" # the venue's dated rate, or a number
+slippage_bps = 2.0
+liquidation_slippage_bps = 10
+clearance_fee_bps = "as-of"
+capital_cost_apr = 0.0 # 0.05 charges 5 % a year on the capital, in the cost figures
+
+[reserve]
+latency = "0s" # until margin sent from the reserve arrives
+# daily_cap = "1_000" # most that leaves it in one UTC day
+
+# A strategy is a named list of rules; see them with: backtest rules
+[[strategy]]
+name = "deleverage"
+rules = [{{ use = "deleverage", trigger = [0.25, 0.5], step = 0.25 }}] # a list is swept
+
+[[strategy]]
+name = "top-up"
+rules = [{{ use = "top_up", trigger = 0.25, amount_pct = 10 }}]
+
+[[strategy]]
+name = "exit"
+rules = [{{ use = "exit", trigger = 0.25 }}]
+
+# Named stretches of time get a breakdown of their own.
+[[window]]
+name = "2021-05-19"
+from = 2021-05-18
+to = 2021-05-24
+"""
+
+
+def study_toml(name: str) -> str:
+    """Write a first study of that name.
+
+    Errors: `UsageError` for a name that a study cannot have.
+    """
+    if re.fullmatch(NAME_PATTERN, name) is None:
+        raise UsageError.at(name, "is not a name for a study", "use small letters, digits and hyphens: my-study")
+    return STUDY_TOML.format(name=name)
