@@ -1,0 +1,136 @@
+"""Text and Arrow columns to numbers and epoch times; cells that do not fit are reported by row, all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+
+from backtest.data.detect import Floats, Ints
+from backtest.errors import DataError, Problem, did_you_mean
+
+_EMPTY = ["", "NaN", "nan", "NA", "null", "None", "."]
+_NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
+
+
+def read_csv(
+    file: str,
+    content: bytes,
+    names: Sequence[str] | None,
+    types: Mapping[str, pa.DataType | None],
+    *,
+    header: bool = True,
+) -> pa.Table:
+    """Read the columns that `types` names from CSV text.
+
+    `names` replaces the file's own names, or stands in where it has none (`header` false). Raises `DataError` for a
+    column that is not there, and for every column with cells that are not of its type. A type None is found out.
+    """
+    read = pyarrow.csv.ReadOptions(
+        column_names=names, skip_rows=int(header and names is not None), autogenerate_column_names=False
+    )
+
+    def convert(types: Mapping[str, pa.DataType | None]) -> pa.Table:
+        return pyarrow.csv.read_csv(
+            pa.py_buffer(content),
+            read,
+            convert_options=pyarrow.csv.ConvertOptions(
+                column_types={name: type_ for name, type_ in types.items() if type_ is not None},
+                include_columns=list(types),
+                null_values=_EMPTY,
+                strings_can_be_null=True,
+            ),
+        )
+
+    try:
+        return convert(types)
+    except KeyError as error:
+        raise DataError(Problem(file, f"has no column {error}")) from None
+    except pa.ArrowInvalid as error:
+        try:
+            text = convert(dict.fromkeys(types, pa.string()))
+        except pa.ArrowInvalid:
+            raise DataError(Problem(file, f"is not sound CSV text: {str(error)[:200]}")) from None
+    wrong = [_not_numbers(file, name, text[name]) for name, type_ in types.items() if type_ is not None]
+    raise DataError(*[problem for problem in wrong if problem] or [Problem(file, "holds numbers out of range")])
+
+
+def header_of(content: bytes) -> list[str]:
+    """Give the column names in the first line of CSV text."""
+    first = content[: content.find(b"\n")] if b"\n" in content else content
+    return [name.strip().strip('"') for name in first.decode("utf-8-sig", "replace").strip().split(",")]
+
+
+def pick(file: str, wanted: str, names: Sequence[str]) -> str:
+    """Find a column by name. Raises `DataError` with the near match where it is not there."""
+    if wanted not in names:
+        raise DataError(Problem(file, f"has no column {wanted!r}", did_you_mean(wanted, names)))
+    return wanted
+
+
+def as_floats(file: str, name: str, column: pa.ChunkedArray) -> Floats:
+    """Give a column as doubles, NaN where it is empty."""
+    try:
+        numbers = column.cast(pa.float64(), safe=False)
+    except pa.ArrowInvalid:
+        raise DataError(_not_numbers(file, name, column) or Problem(file, f"column {name} is not numbers")) from None
+    values: Floats = numbers.to_numpy().astype(np.float64)
+    return values
+
+
+def as_times(file: str, name: str, column: pa.ChunkedArray, unit: str | None) -> tuple[Ints, str]:
+    """Give a time column as raw epoch integers with their unit.
+
+    Timestamps and dates carry their own; text is read as ISO, or by `unit` where that is a pattern with `%`. Whole
+    numbers are in `unit`, milliseconds where none is given.
+    """
+    if column.null_count:
+        row = int(np.flatnonzero(column.is_null().to_numpy())[0]) + 1
+        raise DataError(Problem(f"{file} row {row}", f"{name} is empty ({column.null_count} rows)"))
+    kind = column.type
+    if pa.types.is_integer(kind):
+        return column.cast(pa.int64()).to_numpy(), unit or "ms"
+    if pa.types.is_floating(kind):
+        values = column.to_numpy()
+        if (values % 1 != 0).any():
+            row = int(np.flatnonzero(values % 1)[0]) + 1
+            raise DataError(Problem(f"{file} row {row}", f"{name} {values[row - 1]} is not a whole number"))
+        return values.astype(np.int64), unit or "ms"
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        column = _parse_times(file, name, column.cast(pa.string()), unit)
+    elif not (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
+        raise DataError(Problem(file, f"{name} is {kind}, not a time"))
+    return column.cast(pa.timestamp("ms")).cast(pa.int64()).to_numpy(), "ms"
+
+
+def _parse_times(file: str, name: str, text: pa.ChunkedArray, unit: str | None) -> pa.ChunkedArray:
+    if unit is not None and "%" in unit:
+        parsed = pc.strptime(text, format=unit, unit="ms", error_is_null=True)
+        if parsed.null_count:
+            row = int(np.flatnonzero(parsed.is_null().to_numpy())[0])
+            raise DataError(Problem(f"{file} row {row + 1}", f"{name} {text[row]} is not of the form {unit}"))
+        return parsed
+    for type_ in (pa.timestamp("ms"), pa.timestamp("ms", "UTC")):
+        try:
+            return text.cast(type_)
+        except pa.ArrowInvalid:
+            continue
+    like_iso = pc.match_substring_regex(text, r"^\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?$").to_numpy()
+    row = int(np.argmin(like_iso))
+    raise DataError(
+        Problem(
+            f"{file} row {row + 1}", f"{name} {text[row]} is not an ISO time", 'give its pattern, such as "%m/%d/%Y"'
+        )
+    )
+
+
+def _not_numbers(file: str, name: str, text: pa.ChunkedArray) -> Problem | None:
+    fits = pc.match_substring_regex(text.cast(pa.string()), _NUMBER)
+    wrong = np.flatnonzero(~pc.fill_null(fits, True).to_numpy())
+    if not wrong.size:
+        return None
+    count = f" ({wrong.size} rows)" if wrong.size > 1 else ""
+    return Problem(f"{file} row {wrong[0] + 1}", f"{name} {str(text[int(wrong[0])])[:40]!r} is not a number{count}")

@@ -1,0 +1,146 @@
+"""Any CSV, Parquet or feather file: the user says what it is, columns are mapped by name.
+
+Columns are found by the table's own names and a few that the field uses; a map names all others. A `symbol` column
+makes one dataset of each symbol in the file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.feather
+import pyarrow.parquet
+
+from backtest.data import detect
+from backtest.data.manifest import EVENT, Dataset
+from backtest.data.sources.archive import MAX_BYTES, read_member
+from backtest.data.sources.columns import as_floats, as_times, header_of, pick, read_csv
+from backtest.data.sources.rows import ImportOptions, Rows
+from backtest.errors import DataError, Problem, UsageError, did_you_mean
+from backtest.schema import BAR_TABLES, LAKE_TABLES, Table
+from backtest.units import duration_text
+
+Loader = Callable[[Sequence[str]], pa.Table]
+
+# Names that the field gives to columns, lower case, without spaces and underscores.
+_ALSO = {
+    "time": ("opentimems", "opentime", "fundingtimems", "fundingtime", "timems", "timestamp", "date"),
+    "trade_count": ("trades", "count"),
+    "funding_rate": ("rate",),
+}
+_UNIT_MS = {"s": 1000.0, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
+
+
+def recognises(path: Path) -> bool:
+    """Say that no file is recognised by itself: the user names it and says what it is."""
+    return False
+
+
+def read(path: Path, options: ImportOptions) -> list[Rows]:
+    """Read one file as the options say. Raises `UsageError` for what they leave out, `DataError` for the file."""
+    table = _said(path, options)
+    names, load = _open(path)
+    columns = _columns(path, table, names, options)
+    data = load(list(columns.values()))
+    time, unit = as_times(path.name, columns["time"], data[columns["time"]], options.time_unit)
+    values = {
+        name: as_floats(path.name, own, data[own])
+        for name, own in columns.items()
+        if name not in ("time", "symbol", "available_ms")
+    }
+    if "available_ms" in columns:
+        own = columns["available_ms"]
+        known, known_unit = as_times(path.name, own, data[own], options.time_unit)
+        values["available_ms"] = (known * _UNIT_MS[known_unit] - options.utc_offset_ms).astype(np.float64)
+    rows = Rows(path, Dataset(options.venue or "", table.name, options.symbol or "", EVENT), time, values, unit)
+    split = _by_symbol(rows, data[columns["symbol"]]) if "symbol" in columns else [rows]
+    if table.name not in BAR_TABLES:
+        return split
+    interval = options.interval or _interval(path, split, unit)
+    return [replace(part, dataset=part.dataset._replace(interval=interval)) for part in split]
+
+
+def _said(path: Path, options: ImportOptions) -> Table:
+    wanted = {"table": options.table, "venue": options.venue}
+    problems = [
+        Problem(path.name, f"does not say its {what}", f"name the {what}") for what, said in wanted.items() if not said
+    ]
+    if options.table and options.table not in LAKE_TABLES:
+        problems.append(Problem(path.name, f"no table {options.table!r}", did_you_mean(options.table, LAKE_TABLES)))
+    if problems:
+        raise UsageError(*problems)
+    return LAKE_TABLES[options.table or ""]
+
+
+def _open(path: Path) -> tuple[list[str], Loader]:
+    """Give a file's column names, and what loads the wanted ones."""
+    if path.suffix == ".parquet":
+        names = pyarrow.parquet.read_schema(path).names
+        return names, lambda wanted: pyarrow.parquet.read_table(path, columns=list(wanted), partitioning=None)
+    if path.suffix == ".feather":
+        table = pyarrow.feather.read_table(path, memory_map=False)
+        return table.column_names, table.select
+    if path.suffix == ".zip":
+        content = read_member(path, None)
+    elif path.suffix == ".csv" and path.stat().st_size <= MAX_BYTES:
+        content = path.read_bytes()
+    else:
+        raise UsageError(Problem(path.name, "is not a CSV, Parquet, feather or zip file of reasonable size"))
+    return header_of(content), lambda wanted: read_csv(path.name, content, None, dict.fromkeys(wanted))
+
+
+def _columns(path: Path, table: Table, names: Sequence[str], options: ImportOptions) -> dict[str, str]:
+    """Settle which column of the file each column of the table comes from."""
+    own = [name for name in table.names if name not in table.key]
+    known = ("time", "symbol", *own, *(("available_ms",) if table.name == "series" else ()))
+    needed = ["time", *(column.name for column in table.columns if column.name in own and not column.null)]
+    problems = [
+        Problem(path.name, f"the map names {name!r}, which {table.name} does not have", did_you_mean(name, known))
+        for name in options.columns
+        if name not in known
+    ]
+    found = {name: pick(path.name, column, names) for name, column in options.columns.items()}
+    plain = {re.sub(r"[ _]", "", name).lower(): name for name in reversed(names)}
+    for name in known:
+        spellings = (re.sub("_", "", name), *_ALSO.get(name, ()))
+        match = next((plain[spelling] for spelling in spellings if spelling in plain), None)
+        if name not in found and match is not None and not (name == "symbol" and options.symbol):
+            found[name] = match
+    if table.name != "series":
+        needed.remove("available_ms")
+        found.pop("available_ms", None)
+    elif "available_ms" in needed:
+        needed.remove("available_ms")
+    if "symbol" not in found and not options.symbol:
+        problems.append(Problem(path.name, "does not say its symbol", "name the symbol, or map symbol to a column"))
+    problems += [
+        Problem(path.name, f"has no column for {name}", f"map {name} to one of: {', '.join(names)}")
+        for name in needed
+        if name not in found
+    ]
+    if problems:
+        raise DataError(*problems)
+    return found
+
+
+def _by_symbol(rows: Rows, symbols: pa.ChunkedArray) -> list[Rows]:
+    codes = symbols.combine_chunks().dictionary_encode()
+    order = np.argsort(codes.indices.to_numpy(), kind="stable")
+    borders = np.flatnonzero(np.diff(codes.indices.to_numpy()[order])) + 1
+    parts = []
+    for index in np.split(order, borders):
+        name = str(symbols[int(index[0])]).split(":")[0]
+        parts.append(rows.take(index, symbol=re.sub(r"[-/]", "", name)))
+    return parts
+
+
+def _interval(path: Path, parts: Sequence[Rows], unit: str) -> str:
+    step = detect.usual_step(max((part.time for part in parts), key=len))
+    if not step:
+        raise UsageError(Problem(path.name, "has too few rows to show its interval", "name the interval"))
+    return duration_text(int(step * _UNIT_MS[unit]))

@@ -1,0 +1,35 @@
+"""Parquet files of many symbols: a `symbol` column, `timestamp` in ms, then raw kline or funding columns."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet
+
+from backtest.data.sources import generic
+from backtest.data.sources.rows import PRICE_COLUMNS, ImportOptions, Rows
+from backtest.errors import DataError, Problem
+
+
+def recognises(path: Path) -> bool:
+    """Say whether a file is Parquet with the columns of a universe file."""
+    return path.suffix == ".parquet" and _table(path) is not None
+
+
+def read(path: Path, options: ImportOptions) -> list[Rows]:
+    """Read one file, one dataset a symbol."""
+    return generic.read(path, replace(options, table=options.table or _table(path)))
+
+
+def _table(path: Path) -> str | None:
+    try:
+        names = set(pyarrow.parquet.read_schema(path).names)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(Problem(path.name, f"is not a Parquet file ({error})")) from None
+    if not names >= {"symbol", "timestamp"}:
+        return None
+    if names >= set(PRICE_COLUMNS):
+        return "klines"
+    return "funding_rate" if "funding_rate" in names else None
