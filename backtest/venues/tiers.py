@@ -99,10 +99,11 @@ def fidelity(tables: Sequence[TierTable], start_ms: int, end_ms: int, mode: str 
     return TIER_FIDELITY[max(ranks)]
 
 
-def read_tiers(rows: Iterable[Mapping[str, Any]], where: str) -> tuple[Tier, ...]:
+def read_tiers(rows: Iterable[Mapping[str, Any]], where: str, *, excerpt: bool = False) -> tuple[Tier, ...]:
     """Read rows with `floor`, `cap`, `rate`, `deduction`, `max_leverage` (decimal text) into checked tiers.
 
     A `deduction` of None is filled in by continuity; a stated one must equal it. A missing `floor` is the cap before.
+    An `excerpt` may begin above the first tier.
     """
     tiers: list[Tier] = []
     problems: list[Problem] = []
@@ -113,7 +114,8 @@ def read_tiers(rows: Iterable[Mapping[str, Any]], where: str) -> tuple[Tier, ...
         except ValueError as error:
             problems.append(Problem(place, str(error)))
             break
-        problems += [Problem(place, what) for what in _faults(tier, tiers[-1] if tiers else None)]
+        if tiers or not excerpt:
+            problems += [Problem(place, what) for what in _faults(tier, tiers[-1] if tiers else None)]
         tiers.append(tier)
     if not tiers and not problems:
         problems.append(Problem(where, "a tier table without rows"))

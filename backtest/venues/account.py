@@ -1,0 +1,210 @@
+"""An account as the calculator sees it: what is held, at which marks, under which rules.
+
+Amounts are in the settlement asset of the contract: quote for linear contracts, coin for inverse ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import NamedTuple
+
+from backtest.venues.ladder import Ladder
+
+MARGIN_MODES = ("isolated", "cross", "multi_assets", "portfolio")
+POSITION_MODES = ("one_way", "hedge")
+ERAS = ("classic", "uta_entry", "uta_mark")
+
+
+class Slice(NamedTuple):
+    """A collateral ratio that holds for the quantity from `low` to `high`; None: no end."""
+
+    low: Fraction
+    high: Fraction | None
+    ratio: Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class Collateral:
+    """A balance of one asset, its price in USD, and what share of it counts."""
+
+    asset: str
+    amount: Fraction
+    index_price: Fraction
+    slices: tuple[Slice, ...]
+
+    @property
+    def ratio(self) -> Fraction:
+        """The ratio of the first slice."""
+        return self.slices[0].ratio
+
+    def counted(self) -> Fraction:
+        """Give the USD value that counts: each slice at its own ratio, a negative balance in full."""
+        if self.amount < 0:
+            return self.amount * self.index_price
+        held = sum(
+            (self._inside(part) * part.ratio for part in self.slices if self.amount > part.low), start=Fraction(0)
+        )
+        return held * self.index_price
+
+    def _inside(self, part: Slice) -> Fraction:
+        return (self.amount if part.high is None else min(self.amount, part.high)) - part.low
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """One position, or one leg in hedge mode; `side` is +1 or -1, `qty` positive."""
+
+    symbol: str
+    side: int
+    qty: Fraction
+    entry_price: Fraction
+    mark_price: Fraction
+    leverage: Fraction | None
+    isolated_wallet: Fraction | None
+    extra_margin: Fraction
+    margin_mode: str
+    inverse: bool
+    settle_asset: str
+    contract_size: Fraction
+    tick_size: Fraction | None
+    ladder: Ladder
+
+    @property
+    def size(self) -> Fraction:
+        """Base units of a linear contract, USD of an inverse one."""
+        return self.qty * self.contract_size
+
+    @property
+    def value(self) -> Fraction:
+        """Value at the mark."""
+        return self.value_at(self.mark_price)
+
+    @property
+    def entry_value(self) -> Fraction:
+        """Value at the entry price."""
+        return self.value_at(self.entry_price)
+
+    def value_at(self, price: Fraction) -> Fraction:
+        """Give the value at a price: size x price; inverse: size / price."""
+        return self.size / price if self.inverse else self.size * price
+
+    def price_of(self, value: Fraction) -> Fraction:
+        """Give the price at which the position has a value."""
+        return self.size / value if self.inverse else value / self.size
+
+    @property
+    def unrealized(self) -> Fraction:
+        """Unrealised profit at the mark: side x (value at mark - value at entry); inverse: the other way round."""
+        change = self.value - self.entry_value
+        return -self.side * change if self.inverse else self.side * change
+
+    def at(self, price: Fraction) -> Position:
+        """Give the same position at another mark."""
+        return replace(self, mark_price=price)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A resting order; `side` is +1 to buy, -1 to sell. Contract facts are those of its symbol."""
+
+    symbol: str
+    side: int
+    qty: Fraction
+    price: Fraction
+    leverage: Fraction | None
+    inverse: bool
+    settle_asset: str
+    contract_size: Fraction
+    ladder: Ladder
+
+    @property
+    def value(self) -> Fraction:
+        """Value at the order price."""
+        size = self.qty * self.contract_size
+        return size / self.price if self.inverse else size * self.price
+
+    def loss_at(self, mark: Fraction) -> Fraction:
+        """Give what filling at the order price would lose at the mark; 0 or negative."""
+        size = self.qty * self.contract_size
+        gain = size * (1 / self.price - 1 / mark) if self.inverse else size * (mark - self.price)
+        return min(Fraction(0), self.side * gain)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A whole account of one venue at one moment."""
+
+    venue: str
+    era: str
+    as_of_ms: int | None
+    margin_mode: str
+    position_mode: str
+    taker_fee: Fraction
+    collateral: tuple[Collateral, ...]
+    positions: tuple[Position, ...]
+    orders: tuple[Order, ...]
+
+    def balance(self, asset: str) -> Fraction:
+        """Give the balance of an asset; 0 where none is held."""
+        return sum((c.amount for c in self.collateral if c.asset == asset), start=Fraction(0))
+
+    def index_price(self, asset: str) -> Fraction:
+        """Give the USD price of an asset that the account names."""
+        return next(c.index_price for c in self.collateral if c.asset == asset)
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A margin unit: one isolated position, or one cross pool with everything in it.
+
+    `asset` is the asset its figures are in. `orders` are those that the unit must carry.
+    """
+
+    kind: str
+    asset: str
+    positions: tuple[Position, ...]
+    orders: tuple[Order, ...] = ()
+
+    def at(self, symbol: str, price: Fraction) -> Unit:
+        """Give the same unit with the mark of one symbol moved."""
+        moved = tuple(p.at(price) if p.symbol == symbol else p for p in self.positions)
+        return replace(self, positions=moved)
+
+    def of(self, symbol: str) -> tuple[Position, ...]:
+        """Give the positions of one symbol."""
+        return tuple(p for p in self.positions if p.symbol == symbol)
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """The symbols held, in order, once each."""
+        return tuple(dict.fromkeys(p.symbol for p in self.positions))
+
+
+class Margins(NamedTuple):
+    """Initial margin (None where the leverage is not known) and maintenance margin."""
+
+    initial: Fraction | None
+    maintenance: Fraction
+
+
+class State(NamedTuple):
+    """Equity and margins of a unit; it is liquidated when equity <= maintenance."""
+
+    equity: Fraction
+    initial: Fraction | None
+    maintenance: Fraction
+
+    @property
+    def headroom(self) -> Fraction:
+        """What is left before liquidation."""
+        return self.equity - self.maintenance
+
+
+def total(values: Iterable[Fraction | None]) -> Fraction | None:
+    """Add up; None where one of the values is not known."""
+    known = list(values)
+    if any(value is None for value in known):
+        return None
+    return sum((value for value in known if value is not None), start=Fraction(0))

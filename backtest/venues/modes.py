@@ -1,0 +1,127 @@
+"""What a venue does not allow together in one account, and what a mode needs to be computed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from backtest.errors import Problem
+from backtest.venues.account import Account, Position
+from backtest.venues.exact import text
+
+NO_PORTFOLIO = (
+    "Bybit portfolio margin cannot be computed from public data",
+    "its stress scenarios are not published; use isolated or cross",
+)
+
+
+def mode_problems(account: Account) -> list[Problem]:
+    """Give one problem for each rule of the venue that the account breaks."""
+    checks = [_positions_beside, _leverage, _wallets, _collateral]
+    checks.append(_binance_modes if account.venue == "binance" else _bybit_modes)
+    return [problem for check in checks for problem in check(account)]
+
+
+def _places(account: Account) -> Iterator[tuple[str, Position]]:
+    for number, position in enumerate(account.positions):
+        yield f"positions[{number}]", position
+
+
+def _positions_beside(account: Account) -> Iterator[Problem]:
+    """One-way mode has one position a symbol, hedge mode one a side; an asset has one balance."""
+    if account.position_mode == "one_way":
+        for symbol, count in Counter(p.symbol for p in account.positions).items():
+            if count > 1:
+                yield Problem("positions", f"{symbol} twice in one-way mode", 'set position_mode to "hedge"')
+    else:
+        for (symbol, side), count in Counter((p.symbol, p.side) for p in account.positions).items():
+            if count > 1:
+                yield Problem("positions", f"{symbol} {'long' if side > 0 else 'short'} twice", "join them")
+    for asset, count in Counter(c.asset for c in account.collateral).items():
+        if count > 1:
+            yield Problem("collateral", f"{asset} twice", "join them")
+
+
+def _leverage(account: Account) -> Iterator[Problem]:
+    for where, position in _places(account):
+        if position.leverage is None:
+            known = position.margin_mode != "isolated" or position.isolated_wallet is not None
+            if not known or (account.venue == "bybit" and account.era != "classic"):
+                yield Problem(f"{where}.leverage", "is missing")
+            continue
+        largest = position.ladder.max_notional(position.leverage)
+        if largest is None or position.value <= largest:
+            continue
+        row = position.ladder.row(position.value)
+        most = max((r.max_leverage for r in position.ladder.rows if r.max_leverage is not None), default=None)
+        allowed = row.max_leverage if row.max_leverage is not None else most
+        yield Problem(
+            f"{where}.leverage",
+            f"{text(position.leverage)}x is over the tier's maximum of {text(allowed) if allowed else '?'}x "
+            f"at a value of {text(position.value, 2)} {position.settle_asset}",
+            "lower the leverage or the quantity",
+        )
+
+
+def _wallets(account: Account) -> Iterator[Problem]:
+    for where, position in _places(account):
+        if position.margin_mode == "isolated":
+            continue
+        if position.isolated_wallet is not None or position.extra_margin:
+            yield Problem(where, "a position that is not isolated has no wallet of its own", "put it into collateral")
+
+
+def _collateral(account: Account) -> Iterator[Problem]:
+    """A pool needs the balance of its margin asset; a pool in USD needs prices too."""
+    held = {c.asset: c for c in account.collateral}
+    pooled = {p.settle_asset: None for p in account.positions if p.margin_mode != "isolated"}
+    for asset in pooled:
+        if asset not in held:
+            yield Problem("collateral", f"{asset} is missing", f'add {{"asset": "{asset}", "amount": ...}}')
+    in_usd = account.margin_mode in ("multi_assets", "portfolio") or (
+        account.venue == "bybit" and account.era != "classic" and account.margin_mode == "cross"
+    )
+    if not in_usd:
+        return
+    for number, collateral in enumerate(account.collateral):
+        if not collateral.index_price:
+            yield Problem(f"collateral[{number}].index_price", "is missing", "the pool is valued in USD")
+    for asset in {o.settle_asset: None for o in account.orders}:
+        if asset not in held and asset not in pooled:
+            yield Problem("collateral", f"{asset} is missing", "an order settles in it")
+
+
+def _binance_modes(account: Account) -> Iterator[Problem]:
+    shared = account.margin_mode in ("multi_assets", "portfolio")
+    for where, position in _places(account):
+        if shared and position.margin_mode != account.margin_mode:
+            yield Problem(f"{where}.margin_mode", f"{account.margin_mode} has no {position.margin_mode} positions")
+        if not shared and position.margin_mode in ("multi_assets", "portfolio"):
+            yield Problem(f"{where}.margin_mode", f"{position.margin_mode} is a mode of the whole account")
+        if account.margin_mode == "multi_assets" and position.inverse:
+            yield Problem(f"{where}.symbol", "multi-assets mode is for USDⓈ-M contracts only")
+    modes: dict[str, set[str]] = {}
+    for position in account.positions:
+        modes.setdefault(position.symbol, set()).add(position.margin_mode)
+    for symbol, several in modes.items():
+        if len(several) > 1:
+            yield Problem("positions", f"{symbol} is both isolated and cross", "both legs share one margin mode")
+
+
+def _bybit_modes(account: Account) -> Iterator[Problem]:
+    if account.margin_mode == "multi_assets":
+        yield Problem("account.margin_mode", "Bybit has no multi_assets mode", "its cross mode shares all collateral")
+        return
+    if account.margin_mode == "portfolio":
+        yield Problem("account.margin_mode", *NO_PORTFOLIO)
+        return
+    unified = account.era != "classic"
+    for where, position in _places(account):
+        if unified and position.margin_mode != account.margin_mode:
+            yield Problem(f"{where}.margin_mode", "the margin mode of a unified account holds for all positions")
+        if unified and account.position_mode == "hedge" and position.inverse:
+            yield Problem(f"{where}.symbol", "inverse contracts have no hedge mode in a unified account")
+    if account.margin_mode == "cross" and account.position_mode == "hedge":
+        for symbol in dict.fromkeys(p.symbol for p in account.positions):
+            if len({p.leverage for p in account.positions if p.symbol == symbol}) > 1:
+                yield Problem("positions", f"{symbol} has two leverages", "in cross mode both legs have the same")
