@@ -1,0 +1,93 @@
+"""`report.html`: one file that needs nothing else, the same bytes for the same input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from backtest.report.figures import Figure, figures
+from backtest.report.model import Model, ReportInput, build
+from backtest.report.story import answer, headline, quote_unit, scope
+from backtest.report.tables import (
+    Grid,
+    count_grid,
+    detail_grid,
+    holding_grid,
+    part_grid,
+    plain_grid,
+    refused_grid,
+    sensitivity_grid,
+    summary_grid,
+)
+from backtest.report.trace import trace_figure
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def render(source: ReportInput) -> str:
+    """Render the report as one self-contained HTML page."""
+    return render_model(build(source))
+
+
+def render_model(model: Model) -> str:
+    """Render a report that is computed already."""
+    import jinja2
+    import plotly.offline
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    source = model.input
+    charts = figures(model)
+    if source.trace is not None:
+        charts["trace"] = trace_figure(source.trace)
+    unit = quote_unit(source.study)
+    return environment.get_template("report.html.j2").render(
+        headline=headline(source),
+        scope=scope(model),
+        answer=answer(model),
+        source=source,
+        figures=charts,
+        grids=_grids(model, unit),
+        breakdowns=_breakdown_grids(model),
+        style=(TEMPLATES / "report.css").read_text(encoding="utf-8"),
+        script=(TEMPLATES / "report.js").read_text(encoding="utf-8"),
+        plotly=plotly.offline.get_plotlyjs(),
+        figure_json={name: figure_json(figure) for name, figure in charts.items()},
+    )
+
+
+def figure_json(figure: Figure) -> str:
+    """Write a figure as JSON that is inert inside a script element."""
+    text = json.dumps({"data": figure.data, "layout": figure.layout}, separators=(",", ":"), sort_keys=True)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _grids(model: Model, unit: str) -> dict[str, Grid | None]:
+    source, summary = model.input, model.summary
+    own = [one.name for one in summary.strategies if not one.control or one.name == "hold"]
+    crashes = count_grid("crashes", "Liquidated runs in each crash window.", model.crashes) if model.crashes else None
+    return {
+        "summary": summary_grid(summary, unit),
+        "detail": detail_grid(summary),
+        "holding": holding_grid(model),
+        "crashes": crashes,
+        "sensitivity": sensitivity_grid(model.sensitivity, own),
+        "refused": refused_grid(model),
+        "coverage": plain_grid("coverage", "Stored market data that the study read.", source.coverage),
+    }
+
+
+def _breakdown_grids(model: Model) -> list[Grid]:
+    by_dimension: dict[str, list[Any]] = {}
+    for part in model.breakdowns:
+        by_dimension.setdefault(part.dimension, []).append(part)
+    return [
+        part_grid(f"by-{name.replace(' ', '-')}", f"Liquidated, % of pairs, by {name}.", parts)
+        for name, parts in by_dimension.items()
+    ]

@@ -1,0 +1,81 @@
+"""A report's input, made up: outcomes from the generator, one drawn liquidation, plain assumptions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from backtest.report.model import ReportInput
+from tests.analysis import fake
+
+
+def study(symbols: tuple[str, ...] = ("BTCUSDT",)) -> dict[str, object]:
+    """Give a resolved study that fits the generator."""
+    names = [name for name in fake.STRATEGIES if name not in ("hold", "post-all") and "~" not in name]
+    return {
+        "study": {"name": "btc-buffers", "seed": 1, "capital": "10000"},
+        "market": {
+            "venue": "binance", "symbols": list(symbols), "interval": "1h", "start": "2020-01-01T00:00:00",
+            "stop": "2024-01-01T00:00:00", "tiers": "as-of", "gaps": "flag", "release": "pro_rata",
+        },
+        "entries": {
+            "every": "24h", "side": ["long", "short"], "leverage": ["5", "10", "20"], "margin_mode": "isolated",
+            "margin_share": "0.5", "horizon": "30d",
+        },
+        "costs": {
+            "taker_fee_bps": "as-of", "slippage_bps": "2", "liquidation_slippage_bps": "10",
+            "clearance_fee_bps": "as-of", "capital_cost_apr": "0",
+        },
+        "reserve": {"latency": "0s"},
+        "strategy": [{"name": name, "rules": []} for name in names if not name.startswith("smaller")],
+        "window": [],
+    }  # fmt: skip
+
+
+def trace() -> pa.Table:
+    """Give the hourly life of a long of 1 BTC at 10 times that is liquidated after nine days."""
+    random = np.random.default_rng(3)
+    hours = 216
+    path = 40_000 * np.exp(np.cumsum(np.concatenate([[0.0], random.normal(-0.0003, 0.004, hours - 1)])))
+    path = path - np.linspace(0, path[-1] - 36_200, hours)
+    equity = 4_000 + (path - 40_000)
+    maintenance = path * 0.005
+    return pa.table(
+        {
+            "time_ms": fake.START_MS + np.arange(hours) * 3_600_000,
+            "mark_open": path, "mark_high": path * 1.003, "mark_low": path * 0.997, "qty": np.ones(hours),
+            "wallet": np.full(hours, 4_000.0), "equity": equity, "initial_margin": path / 10,
+            "maintenance_margin": maintenance, "liquidation_price": np.full(hours, 36_180.9),
+            "margin_ratio": maintenance / equity, "buffer": (equity - maintenance) / (path / 10 - maintenance),
+        }
+    )  # fmt: skip
+
+
+def report_input(outcomes: pa.Table | None = None, **changes: object) -> ReportInput:
+    """Give a complete report input."""
+    values: dict[str, object] = {
+        "study": study(),
+        "outcomes": fake.outcomes(400) if outcomes is None else outcomes,
+        "coverage": [
+            {"table": "mark_price", "symbol": "BTCUSDT", "first": "2020-01-01 00:00", "last": "2024-01-01 00:00", "rows": 35_064,
+             "missing rows": 3},
+            {"table": "klines", "symbol": "BTCUSDT", "first": "2020-01-01 00:00", "last": "2024-01-01 00:00", "rows": 35_064,
+             "missing rows": 0},
+            {"table": "funding_rate", "symbol": "BTCUSDT", "first": "2020-01-01 00:00", "last": "2024-01-01 00:00", "rows": 4_383,
+             "missing rows": 0},
+        ],
+        "assumptions": [
+            ("Liquidation", "when equity is at or below maintenance margin at the mark price"),
+            ("Path inside a bar", "open, adverse extreme, other extreme, close"),
+            ("Reaction", "two bounds: inside the bar at the crossing price, or at the next open"),
+            ("Fees", "taker 4 bps through 2022, 5 bps after"),
+        ],
+        "trace": trace(),
+        "trace_story": [
+            "2020-01-01 00:00: long 1 BTC at 40,000, 10×, 4,000 USDT posted.",
+            "2020-01-09 23:00: mark 36,180; equity 180.9 is at or below maintenance 180.9. Liquidated.",
+        ],
+        "reproduce": ["backtest compare study.toml", "backtest verify ."],
+        "synthetic": True,
+    }  # fmt: skip
+    return ReportInput(**(values | changes))  # type: ignore[arg-type]
