@@ -5,7 +5,7 @@ Times are epoch milliseconds unless a function says otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,16 @@ from backtest.units import DAY_MS, MINUTE_MS, PRICE_MAX_E8
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+
+
+class Prices(NamedTuple):
+    """The four prices of bars, each (n,)."""
+
+    open: Floats
+    high: Floats
+    low: Floats
+    close: Floats
+
 
 PRICE_MAX = PRICE_MAX_E8 / 1e8
 PRICE_MIN = 1e-8
@@ -63,9 +73,10 @@ def usual_step(time_ms: Ints) -> int | None:
     return int(steps[np.argmax(counts)])
 
 
-def ohlc_contradictions(opening: Floats, high: Floats, low: Floats, close: Floats) -> Ints:
+def ohlc_contradictions(bars: Prices) -> Ints:
     """Bars whose open or close lies outside low to high."""
-    return np.flatnonzero((high < np.maximum(opening, close)) | (low > np.minimum(opening, close)))
+    body_high, body_low = np.maximum(bars.open, bars.close), np.minimum(bars.open, bars.close)
+    return np.flatnonzero((bars.high < body_high) | (bars.low > body_low))
 
 
 def bad_prices(price: Floats) -> Ints:
@@ -78,9 +89,10 @@ def bad_numbers(values: Floats, limit: float) -> Ints:
     return np.flatnonzero(~(np.abs(values) < limit))
 
 
-def flat_bars(opening: Floats, high: Floats, low: Floats, close: Floats, volume: Floats) -> Ints:
+def flat_bars(bars: Prices, volume: Floats) -> Ints:
     """Bars without any trade: no volume, one price. Venues write them in outages."""
-    return np.flatnonzero((volume == 0) & (high == low) & (opening == close) & (opening == high))
+    flat = (bars.high == bars.low) & (bars.open == bars.close) & (bars.open == bars.high)
+    return np.flatnonzero((volume == 0) & flat)
 
 
 def scale_jumps(price: Floats) -> Ints:
@@ -123,17 +135,19 @@ def last_bar_may_be_open(time_ms: Ints, interval_ms: int) -> bool:
     return interval_ms >= DAY_MS or bool((int(time_ms[-1]) + interval_ms) % DAY_MS)
 
 
-def aggregate(time_ms: Ints, prices: Sequence[Floats], interval_ms: int, bars: int) -> tuple[Ints, tuple[Floats, ...]]:
-    """Join finer bars into bars of `interval_ms`; only those of which all `bars` parts are there."""
-    opening, high, low, close = prices
+def aggregate(
+    time_ms: Ints, bars: Prices, interval_ms: int, parts: int, volume: Floats | None = None
+) -> tuple[Ints, Prices, Floats | None]:
+    """Join finer bars into bars of `interval_ms`; only those of which all `parts` are there."""
     bucket = time_ms // interval_ms
-    first = np.flatnonzero(np.concatenate(([True], np.diff(bucket) != 0)))
+    first = np.flatnonzero(np.diff(bucket, prepend=bucket[:1] - 1))
     count = np.diff(np.append(first, len(bucket)))
-    whole = count == bars
-    joined = (
-        opening[first],
-        np.maximum.reduceat(high, first),
-        np.minimum.reduceat(low, first),
-        close[first + count - 1],
+    whole = count == parts
+    joined = Prices(
+        bars.open[first][whole],
+        np.maximum.reduceat(bars.high, first)[whole],
+        np.minimum.reduceat(bars.low, first)[whole],
+        bars.close[first + count - 1][whole],
     )
-    return bucket[first][whole] * interval_ms, tuple(values[whole] for values in joined)
+    total = None if volume is None else np.add.reduceat(volume, first)[whole]
+    return bucket[first][whole] * interval_ms, joined, total

@@ -112,8 +112,14 @@ class Lake:
         """Hash the manifest entries of these datasets: changes exactly when a file that a study reads changes."""
         return entries_hash(self.entries(datasets, start_ms, stop_ms))
 
-    def read(self, dataset: Dataset, start_ms: int | None = None, stop_ms: int | None = None) -> pa.Table:
-        """Read the rows of a dataset in the half-open range, in the order of the table's key.
+    def read(
+        self,
+        dataset: Dataset,
+        start_ms: int | None = None,
+        stop_ms: int | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pa.Table:
+        """Read rows of a dataset in the half-open range, in the order of the table's key; all columns, or some.
 
         Raises `CoverageError` where the lake has nothing of the dataset, `IntegrityError` where a file is not what
         the manifest says.
@@ -121,19 +127,21 @@ class Lake:
         if not self.entries([dataset]):
             raise self._absent(dataset)
         table = dataset.schema
-        time = table.key[0]
+        schema = table.arrow()
+        if columns is not None:
+            schema = pa.schema([schema.field(name) for name in dict.fromkeys((*table.key, *columns))])
         bounds = [(">=", start_ms), ("<", stop_ms)]
-        where = " AND ".join(f"{time} {sign} {int(bound)}" for sign, bound in bounds if bound is not None)
+        where = " AND ".join(f"{table.key[0]} {sign} {int(bound)}" for sign, bound in bounds if bound is not None)
         paths = [str(self.verified(entry)) for entry in self.entries([dataset], start_ms, stop_ms)]
         if not paths:
-            return table.arrow().empty_table()
+            return schema.empty_table()
         with duckdb.connect() as connection:
             rows = connection.sql(
-                f"SELECT {', '.join(table.names)} FROM read_parquet(?, hive_partitioning = false) "
+                f"SELECT {', '.join(schema.names)} FROM read_parquet(?, hive_partitioning = false) "
                 f"WHERE {where or 'true'} ORDER BY {', '.join(table.key)}",
                 params=[paths],
             ).to_arrow_table()
-        return _in_key_order(dataset, rows.cast(table.arrow()))
+        return _in_key_order(dataset, rows.cast(schema))
 
     def verified(self, entry: Entry) -> Path:
         """Give the path of a stored file after checking its SHA-256."""

@@ -7,15 +7,20 @@ Natural units become int64 at 1e-8 here, once. The order of the rows is asserted
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from backtest.data.detect import Floats
+from backtest.data.join import GapPolicy, join_bars
+from backtest.data.manifest import Entry
+from backtest.data.store import Lake
 from backtest.errors import CoverageError, DataError, InvariantError, Problem
 from backtest.schema import BLOCK_BARS, Tape
-from backtest.units import E8, MINUTE_MS, PRICE_MAX_E8, duration_text, float_to_e8, time_text
+from backtest.units import E8, MINUTE_MS, PRICE_MAX_E8, duration_ms, duration_text, float_to_e8, time_text
 
 if TYPE_CHECKING:
     from backtest.schema import Int64Array
@@ -24,6 +29,58 @@ if TYPE_CHECKING:
 INT64_MAX = np.iinfo(np.int64).max
 # A funding stamp this close to a bar's open belongs to that open: venues stamp some ms off the hour.
 FUNDING_REACH_MS = MINUTE_MS
+
+
+@dataclass(frozen=True, slots=True)
+class TapeResult:
+    """A tape, and what a report must say about the data under it.
+
+    A hole is given by its first and last missing open; holes in mark, last price and funding are listed together.
+    """
+
+    tape: Tape
+    holes: tuple[tuple[int, int], ...]
+    funding_ms: Int64Array  # the venue's own stamps that settle on the tape
+    funding_moved: int  # stamps that settle at another open than their own
+    quote_volume: Floats  # (n,) traded in each bar, in quote
+    entries: tuple[Entry, ...]  # the stored files that were read
+
+
+def build_tape(
+    lake: Lake,
+    *,
+    venue: str,
+    symbol: str,
+    interval: str,
+    start_ms: int,
+    stop_ms: int,
+    tiers: Sequence[TierTable],
+    taker_fee_steps: Sequence[tuple[int, int]],
+    gap_policy: GapPolicy = "error",
+) -> TapeResult:
+    """Build the tape of one symbol over a half-open range of the lake.
+
+    A bar is on the tape only where mark and last price both have it. Raises `CoverageError` where a table is missing,
+    where bars are too coarse, and for holes under the policy "error".
+    """
+    joined = join_bars(lake, venue, symbol, interval, start_ms, stop_ms, gap_policy)
+    rate_e8 = floats_to_e8(joined.funding_rate)
+    tape = tape_from_arrays(
+        duration_ms(interval),
+        joined.time_ms,
+        floats_to_e8(joined.last.open),
+        floats_to_e8(joined.last.close),
+        floats_to_e8(joined.mark.open),
+        floats_to_e8(joined.mark.high),
+        floats_to_e8(joined.mark.low),
+        floats_to_e8(joined.mark.close),
+        list(zip(joined.funding_ms.tolist(), rate_e8.tolist(), strict=True)),
+        tiers,
+        taker_fee_steps,
+    )
+    _, used, moved = place_funding(joined.time_ms, joined.funding_ms)
+    entries = tuple(lake.entries(joined.datasets, start_ms, stop_ms))
+    return TapeResult(tape, joined.holes, joined.funding_ms[used], moved, joined.quote_volume, entries)
 
 
 def floats_to_e8(values: npt.ArrayLike) -> Int64Array:

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from backtest.data import detect
-from backtest.data.detect import Floats, Ints
+from backtest.data.detect import Floats, Ints, Prices
 from backtest.data.manifest import Dataset
 from backtest.errors import Problem, UsageError
 from backtest.schema import BAR_TABLES
@@ -22,7 +22,7 @@ from backtest.units import duration_text, time_text
 
 # Prices of these tables are positive; a premium may be negative.
 PRICE_TABLES = ("klines", "mark_price", "index_price")
-PRICE_COLUMNS = ("open", "high", "low", "close")
+PRICE_COLUMNS = Prices._fields
 _TO_MS = {"s": (1000, 1), "ms": (1, 1), "us": (1, 1000), "ns": (1, 1_000_000)}
 
 
@@ -178,7 +178,7 @@ def _value_problems(rows: Rows) -> Iterator[Problem]:
             remedy = "a price is a number over 0 and under 9e10" if table in PRICE_TABLES else "a premium is a fraction"
             yield _problem(rows, bad, f"{name} is {values[name][bad[0]]}", remedy)
     if table in BAR_TABLES:
-        wrong = detect.ohlc_contradictions(*(values[name] for name in PRICE_COLUMNS))
+        wrong = detect.ohlc_contradictions(Prices(*(values[name] for name in PRICE_COLUMNS)))
         if wrong.size:
             bar = ", ".join(f"{name} {values[name][wrong[0]]}" for name in PRICE_COLUMNS)
             yield _problem(rows, wrong, f"bar contradicts itself: {bar}", "correct or remove the bar")

@@ -1,0 +1,151 @@
+"""Joining tables of the lake: last-price bars and mark bars of one symbol at common opens, and the holes in them.
+
+Bars finer than asked for are aggregated, coarser ones refused. Nothing is filled in, unless the policy asks for index
+prices where mark is missing; such bars count as holes all the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from backtest.data import detect
+from backtest.data.detect import Floats, Ints, Prices
+from backtest.data.manifest import EVENT, Dataset
+from backtest.data.store import Lake
+from backtest.errors import CoverageError, Problem
+from backtest.units import HOUR_MS, MINUTE_MS, duration_ms, duration_text, time_text
+
+GapPolicy = Literal["error", "flag", "mark-from-index"]
+# Longest time between settlements of the venues: binance-rules and bybit-rules know 1, 2, 4 and 8 hours.
+_FUNDING_MAX_MS = 8 * HOUR_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Bars:
+    """Bars of one table: opens and prices in natural units; `quote_volume` of klines only."""
+
+    dataset: Dataset
+    time_ms: Ints
+    prices: Prices
+    quote_volume: Floats | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Last price and mark at the opens that both have, the funding stamps of that range, and what is missing."""
+
+    time_ms: Ints
+    last: Prices
+    mark: Prices
+    quote_volume: Floats
+    funding_ms: Ints
+    funding_rate: Floats
+    holes: tuple[tuple[int, int], ...]  # first and last missing open
+    datasets: tuple[Dataset, ...]
+
+
+def join_bars(
+    lake: Lake, venue: str, symbol: str, interval: str, start_ms: int, stop_ms: int, gap_policy: GapPolicy
+) -> Joined:
+    """Read and join the half-open range. Raises `CoverageError` for a missing table, and for holes under "error"."""
+    last = _read_bars(lake, Dataset(venue, "klines", symbol, interval), start_ms, stop_ms)
+    mark = _read_bars(lake, Dataset(venue, "mark_price", symbol, interval), start_ms, stop_ms)
+    interval_ms = duration_ms(interval)
+    filled = np.empty(0, np.int64)
+    if gap_policy == "mark-from-index":
+        mark, filled = _fill_from_index(lake, mark, start_ms, stop_ms)
+    in_last = np.isin(last.time_ms, mark.time_ms, assume_unique=True)
+    in_mark = np.isin(mark.time_ms, last.time_ms, assume_unique=True)
+    time_ms = last.time_ms[in_last]
+    if not len(time_ms):
+        where = f"{venue} {symbol} {interval} from {time_text(start_ms)} to {time_text(stop_ms)}"
+        raise CoverageError(Problem(where, "has no bar with both mark and last price", "see what the lake covers"))
+    funding = Dataset(venue, "funding_rate", symbol, EVENT)
+    # A stamp up to a minute before the first open still belongs to it.
+    rates = lake.read(funding, int(time_ms[0]) - MINUTE_MS, int(time_ms[-1]) + interval_ms, ["funding_rate"])
+    stamps = rates["funding_time_ms"].to_numpy()
+    known = np.setdiff1d(time_ms, filled, assume_unique=True)
+    holes = [*zip(*(edge.tolist() for edge in detect.gaps(known, interval_ms)), strict=True)]
+    holes = sorted(holes + _funding_holes(stamps, int(time_ms[0]), int(time_ms[-1])))
+    if holes and gap_policy == "error":
+        raise CoverageError(*_hole_problems(f"{venue} {symbol} {interval}", holes))
+    quote_volume = last.quote_volume if last.quote_volume is not None else np.full(len(in_last), np.nan)
+    return Joined(
+        time_ms,
+        Prices(*(column[in_last] for column in last.prices)),
+        Prices(*(column[in_mark] for column in mark.prices)),
+        quote_volume[in_last],
+        stamps,
+        rates["funding_rate"].to_numpy(),
+        tuple(holes),
+        (last.dataset, mark.dataset, funding),
+    )
+
+
+def _read_bars(lake: Lake, wanted: Dataset, start_ms: int, stop_ms: int) -> Bars:
+    dataset = _finest_that_fits(lake, wanted)
+    volumes = ["volume", "quote_volume"] if wanted.table == "klines" else []
+    table = lake.read(dataset, start_ms, stop_ms, [*Prices._fields, *volumes])
+    time_ms = table["open_time_ms"].to_numpy()
+    prices = Prices(*(table[name].to_numpy() for name in Prices._fields))
+    quote_volume = None
+    if volumes:
+        traded = table["quote_volume"].to_numpy()
+        # Where the source gives base volume only, its value at the close stands in: reports use it, decisions do not.
+        quote_volume = np.where(np.isnan(traded), table["volume"].to_numpy() * prices.close, traded)
+    if dataset == wanted or not len(time_ms):
+        return Bars(dataset, time_ms, prices, quote_volume)
+    interval_ms, finer_ms = duration_ms(wanted.interval), duration_ms(dataset.interval)
+    joined_ms, joined, volume = detect.aggregate(time_ms, prices, interval_ms, interval_ms // finer_ms, quote_volume)
+    return Bars(dataset, joined_ms, joined, volume)
+
+
+def _finest_that_fits(lake: Lake, wanted: Dataset) -> Dataset:
+    """Give the dataset of the wanted interval, else the coarsest finer one that divides it."""
+    held = [d for d in lake.datasets() if d._replace(interval=wanted.interval) == wanted]
+    interval_ms = duration_ms(wanted.interval)
+    finer = [d for d in held if interval_ms % duration_ms(d.interval) == 0]
+    if finer:
+        return max(finer, key=lambda d: duration_ms(d.interval))
+    if held:
+        there = ", ".join(d.interval for d in held)
+        raise CoverageError(
+            Problem(str(wanted), f"only coarser bars are there: {there}", "use that interval, or import finer bars")
+        )
+    lake.read(wanted)  # says what is missing, and what has a similar name
+    raise AssertionError("unreachable")
+
+
+def _fill_from_index(lake: Lake, mark: Bars, start_ms: int, stop_ms: int) -> tuple[Bars, Ints]:
+    index = _read_bars(lake, mark.dataset._replace(table="index_price"), start_ms, stop_ms)
+    new = ~np.isin(index.time_ms, mark.time_ms, assume_unique=True)
+    time_ms = np.concatenate((mark.time_ms, index.time_ms[new]))
+    order = np.argsort(time_ms, kind="stable")
+    pairs = zip(mark.prices, index.prices, strict=True)
+    prices = Prices(*(np.concatenate((own, other[new]))[order] for own, other in pairs))
+    return Bars(mark.dataset, time_ms[order], prices), index.time_ms[new]
+
+
+def _funding_holes(stamp_ms: Ints, first_ms: int, last_ms: int) -> list[tuple[int, int]]:
+    """Give the stretches of the range in which a settlement must have been and none is there."""
+    late = detect.funding_holes(stamp_ms)
+    holes = [(int(stamp_ms[row - 1]) + 1, int(stamp_ms[row]) - 1) for row in late]
+    first = int(stamp_ms[0]) if len(stamp_ms) else last_ms
+    last = int(stamp_ms[-1]) if len(stamp_ms) else last_ms
+    if first - first_ms > _FUNDING_MAX_MS + MINUTE_MS:
+        holes.append((first_ms, first - 1))
+    if last_ms - last > _FUNDING_MAX_MS + MINUTE_MS:
+        holes.append((last + 1, last_ms))
+    return holes
+
+
+def _hole_problems(where: str, holes: list[tuple[int, int]]) -> list[Problem]:
+    shown = [
+        Problem(f"{where} {time_text(first)}", f"rows are missing until {time_text(last)}") for first, last in holes[:5]
+    ]
+    total = duration_text(sum(last - first for first, last in holes) // MINUTE_MS * MINUTE_MS)
+    summary = f"{len(holes)} holes, {total} between their edges"
+    return [*shown, Problem(where, summary, 'import what is missing, or set the gap policy to "flag"')]
