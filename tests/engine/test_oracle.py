@@ -27,7 +27,9 @@ from backtest.engine.oracle import (
     load_tiers,
     replay,
 )
-from backtest.errors import CoverageError, DataError
+from backtest.engine.oracle.path import bisect
+from backtest.engine.oracle.position import Position, exact_rows
+from backtest.errors import CoverageError, DataError, RuleError
 
 D = Decimal
 HOUR = 3_600_000
@@ -675,12 +677,27 @@ def worlds(draw) -> tuple[Market, Plan]:
     funding = {8 * k: draw(st.sampled_from(("0.0001", "-0.0003", "0.01", "-0.0075"))) for k in range(5)}
     tables = ((0, THREE_TIERS), (draw(st.integers(1, 40)) * HOUR, ONE_TIER))
     wakes = st.sampled_from(
-        (below("0.5"), below("0.25"), Wake("margin_ratio_above", D("0.8")), Wake("headroom_below", D(20)))
-        + (Wake("every_bar"), Wake("every", D(3)), Wake("on_fill"), Wake("on_funding"), Wake("on_arrival"))
+        [
+            below("0.5"),
+            below("0.25"),
+            Wake("margin_ratio_above", D("0.8")),
+            Wake("headroom_below", D(20)),
+            Wake("every", D(3)),
+        ]
+        + [Wake(kind) for kind in ("every_bar", "on_fill", "on_funding", "on_arrival")]
     )
     answers = st.sampled_from(
-        ((REDUCE, 0.25, 1), (REDUCE, 0.3, 0), (INCREASE, 0.2, 0), (CLOSE, 0.0, 0), (MOVE, 15.0, 0), (MOVE, 5.0, 1))
-        + ((MOVE, -4.0, 0), (LEVERAGE, 12.5, 0), (HOLD, 0.0, 0))
+        (
+            (REDUCE, 0.25, 1),
+            (REDUCE, 0.3, 0),
+            (INCREASE, 0.2, 0),
+            (CLOSE, 0.0, 0),
+            (HOLD, 0.0, 0),
+            (MOVE, 15.0, 0),
+            (MOVE, 5.0, 1),
+            (MOVE, -4.0, 0),
+            (LEVERAGE, 12.5, 0),
+        )
     )
     count = draw(st.integers(0, 3))
     rules = tuple(
@@ -781,12 +798,35 @@ def test_a_hold_is_liquidated_in_the_first_bar_whose_open_or_extreme_meets_the_p
     assert result.outcome["liquidation_ms"] == first
 
 
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from((1, -1)), st.integers(10**4, 3 * 10**9), st.integers(-300, 300), st.integers(0, 10**6))
+def test_the_crossing_is_the_first_grid_price_where_the_predicate_holds(side, qty, offset, dust):
+    cost = qty * 100 + dust % qty
+    wallet = cost // 10 + dust
+    position = Position(side, qty, cost, 10 * 10**8, exact_rows(ONE_TIER), 50_000, False)
+    around = (cost - side * wallet) * 10**10 // (qty * (100 - side)) + offset  # where equity is about maintenance
+    start, end = around + side * 600, around - side * 600
+
+    def holds(mark: int) -> bool:
+        return position.liquidated(wallet, mark)
+
+    walked = [mark for mark in range(start, end - side, -side) if holds(mark)]
+    if walked and not holds(start) and holds(end):
+        assert bisect(holds, qty, start, end) == walked[0]
+
+
+@pytest.mark.parametrize("answer", [(7, 1.0, 0), (-1, 1.0, 0), (MOVE, 1.0, 2), (MOVE, 1.0, -1)])
+def test_a_verb_or_target_that_does_not_exist_is_an_error(answer):
+    with pytest.raises(RuleError, match="careless"):
+        replay(market(flat(0), flat(1)), plan(rules=(rule(answer, Wake("every_bar"), name="careless"),)))
+
+
 def test_a_thirty_day_run_is_quick_enough_to_compare_thousands():
     import time
 
     bars = tuple(bar(h, f"{100 + h % 7} {101 + h % 7} {99 + h % 5}") for h in range(721))
     run = plan(leverage=D(3), rules=(rule((REDUCE, 0.1, 1), below("0.1")),), horizon_ms=720 * HOUR)
-    tape = market(*bars, funding={h: "0.0001" for h in range(0, 720, 8)}, tiers=((0, THREE_TIERS),))
+    tape = market(*bars, funding=dict.fromkeys(range(0, 720, 8), "0.0001"), tiers=((0, THREE_TIERS),))
     started = time.perf_counter()
     assert replay(tape, run).outcome["exit_reason"] == "horizon"
     assert time.perf_counter() - started < 0.5

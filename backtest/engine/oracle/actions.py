@@ -9,6 +9,7 @@ from typing import NamedTuple
 from backtest.engine.oracle.account import Account, Moment
 from backtest.engine.oracle.model import Plan
 from backtest.engine.oracle.numbers import E8, ceil_div, e8, float_e8
+from backtest.errors import RuleError
 from backtest.schema import VERBS
 
 DAY_MS = 86_400_000
@@ -21,6 +22,15 @@ class Request(NamedTuple):
     verb: int
     amount: float
     target: int
+
+
+def checked(request: Request, name: str) -> Request:
+    """Give the request back if verb and target exist, else raise RuleError."""
+    if request.verb not in range(len(VERBS)):
+        raise RuleError.at(name, f"verb {request.verb} does not exist", f"use 0 to {len(VERBS) - 1}")
+    if VERBS[request.verb] == "move_margin" and request.target not in range(len(SOURCES)):
+        raise RuleError.at(name, f"margin target {request.target} does not exist", "0 is the reserve, 1 is free")
+    return request
 
 
 class Scene(NamedTuple):

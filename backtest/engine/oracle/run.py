@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from backtest.engine.oracle.account import Account, Moment
-from backtest.engine.oracle.actions import Desk, Request, Scene
+from backtest.engine.oracle.actions import Desk, Request, Scene, checked
 from backtest.engine.oracle.breach import Breaches
 from backtest.engine.oracle.forced import force_close
 from backtest.engine.oracle.model import THRESHOLD_WAKES, Action, Market, Plan, Result, Wake
@@ -187,7 +187,7 @@ class _Run:
         for action in self.plan.script:
             if action.bars == bar.number and not self.over:
                 at = Moment(bar.time_ms, bar.mark_open, "rule")
-                self._act(bar, Request(*action[1:]), Scene(at, bar.trade_open, bar.time_ms))
+                self._act(bar, checked(Request(*action[1:]), "script"), Scene(at, bar.trade_open, bar.time_ms))
 
     def _strikes(self, wake: Wake, previous_ms: int, time_ms: int) -> bool:
         """Say whether a multiple of the hours of `every` since the entry fell after the bar before, up to this one."""
@@ -215,7 +215,7 @@ class _Run:
             entry_qty=self.story.entry_qty,
             wake=wake,
         )
-        request = Request(*use.function(state, use.params))
+        request = checked(Request(*use.function(state, use.params)), use.name)
         if VERBS[request.verb] != "hold":
             at = Moment(bar.time_ms, mark, "rule", rule)
             self._act(bar, request, Scene(at, price, latency_from_ms))
@@ -257,6 +257,7 @@ class _Run:
         self.breaches.forced(held - self.account.position.qty, self.account.position.qty)
         if self.account.position.qty == 0:
             self._finish("liquidated", at)
+        self.account.see(mark)
 
     def _cause_at_open(self, before: tuple[Position, int], mark: int) -> str:
         position, wallet = before
