@@ -30,10 +30,17 @@ for group in (study, margin, data, rules):
 @app.callback(invoke_without_command=True)
 def _options(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     if version:
-        from importlib.metadata import version as installed
-
-        say(installed("liquidation-backtest"))
+        say(_version())
         raise typer.Exit
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("liquidation-backtest")
+    except PackageNotFoundError:
+        return "not installed: run from its source"
 
 
 def run(argv: Sequence[str]) -> int:

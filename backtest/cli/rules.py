@@ -30,12 +30,30 @@ def new_study(
     note(f"edit it, then: backtest compare {path}")
 
 
+@new.command("rule")
+def new_rule(
+    name: Annotated[str, typer.Argument(help="Name of the rule: small letters, digits and _.")],
+    folder: Annotated[Path, typer.Option("--in", help="Folder that holds the rules.")] = Path("strategies"),
+) -> None:
+    """Write a first rule with a test beside it."""
+    from backtest.study.template import rule_files
+
+    files = {folder / file: text for file, text in rule_files(name, str(folder)).items()}
+    for path in files:
+        _refuse_existing(path)
+    for path, text in files.items():
+        _write_new(path, text)
+    note(f"edit it, then: backtest rules --check {folder / name}.py")
+
+
+def _refuse_existing(path: Path) -> None:
+    if path.exists():
+        raise UsageError.at(path, "exists already", "take another name, or remove it first")
+
+
 def _write_new(path: Path, text: str) -> None:
     """Write a file that must not exist yet, and print its path."""
+    _refuse_existing(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        raise UsageError.at(path, "exists already", "take another name, or remove it first") from None
+    path.write_text(text, encoding="utf-8")
     say(str(path))

@@ -1,5 +1,9 @@
+"""`backtest demo`, `compare`, `what-if`, `explain`, `verify`: studies, and what became of them."""
+
+from __future__ import annotations
+
 import typer
 
 
 def register(app: typer.Typer) -> None:
-    pass
+    """Add the commands."""

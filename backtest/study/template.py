@@ -1,9 +1,11 @@
-"""The study that `backtest new study NAME` writes: every key, its default and what it means."""
+"""What `backtest new` writes: a study with every key explained, a rule, and a test beside it."""
 
 from __future__ import annotations
 
+import keyword
 import re
 
+from backtest.engine import rules
 from backtest.errors import UsageError
 from backtest.study.naming import NAME_PATTERN
 
@@ -64,6 +66,43 @@ from = 2021-05-18
 to = 2021-05-24
 """
 
+RULE_PY = """\
+\"\"\"{title}: close part of the position each time the buffer gets thin.\"\"\"
+
+from backtest import buffer_below, param, reduce, rule
+
+
+@rule(
+    wake=buffer_below("trigger"),
+    trigger=param(0.50, low=0.0, high=1.0, help="share of the entry's buffer left at which to act; 0 is liquidation"),
+    step=param(0.25, low=0.01, high=1.0, help="share of the open quantity to close"),
+)
+def {name}(state, p):
+    return reduce(p.step, put_back=True)
+"""
+
+RULE_TEST_PY = """\
+\"\"\"What {name} asks for. Run with: pytest {folder}/test_{name}.py\"\"\"
+
+from types import SimpleNamespace
+
+from {name} import {name}
+
+from backtest import reduce
+
+
+def call(state, **params):
+    return {name}.function(SimpleNamespace(**state), SimpleNamespace(**{name}.values(params)))
+
+
+def test_it_closes_its_step():
+    assert call({{"buffer": 0.4}}, step=0.5) == reduce(0.5, put_back=True)
+
+
+def test_it_wakes_when_the_buffer_is_thin():
+    assert {name}.wakes[0].kind == "buffer_below"
+"""
+
 
 def study_toml(name: str) -> str:
     """Write a first study of that name.
@@ -73,3 +112,17 @@ def study_toml(name: str) -> str:
     if re.fullmatch(NAME_PATTERN, name) is None:
         raise UsageError.at(name, "is not a name for a study", "use small letters, digits and hyphens: my-study")
     return STUDY_TOML.format(name=name)
+
+
+def rule_files(name: str, folder: str) -> dict[str, str]:
+    """Write a first rule and its test, by file name.
+
+    Errors: `UsageError` for a name that a rule cannot have.
+    """
+    if rules.NAME.fullmatch(name) is None or keyword.iskeyword(name):
+        raise UsageError.at(name, "is not a name for a rule", "use small letters, digits and _: my_rule")
+    title = name.replace("_", " ").capitalize()
+    return {
+        f"{name}.py": RULE_PY.format(name=name, title=title),
+        f"test_{name}.py": RULE_TEST_PY.format(name=name, folder=folder),
+    }
