@@ -86,7 +86,7 @@ def breakdowns(groups: Sequence[Pairs]) -> list[Part]:
 
 
 def crash_windows(groups: Sequence[Pairs], windows: Sequence[Window] = CRASH_WINDOWS) -> list[Part]:
-    """Compare over the pairs whose first liquidation, on either side, fell in a named window; empty ones are omitted."""
+    """Compare over the pairs whose first liquidation, on either side, was in a named window; leave out empty ones."""
     first = [np.minimum(pairs.baseline["liquidation_ms"], pairs.treated["liquidation_ms"]) for pairs in groups]
     result = []
     for window in windows:

@@ -103,8 +103,8 @@ class Interval:
 
 def block_sums(values: IntArray, block: IntArray, first: int, count: int) -> FloatArray:
     """Add up values by block, for blocks `first` up to `first + count`."""
-    sums: FloatArray = np.bincount(block - first, weights=values.astype(np.float64), minlength=count)
-    return sums
+    sums = np.bincount(block - first, weights=values.astype(np.float64), minlength=count)
+    return np.asarray(sums, dtype=np.float64)
 
 
 def resampled_blocks(count: int, seed: int) -> IntArray:

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from backtest.analysis.frontier import Point
 from backtest.analysis.pairs import BASELINE, NEVER, REACTIONS, Pairs
 from backtest.analysis.survival import Incidence, incidence
 from backtest.report.model import Model, Strategy, horizon_ms
-from backtest.report.text import leverage, number, per_cent, plural, two
+from backtest.report.text import leverage, per_cent
 from backtest.units import DAY_MS
 
 Trace = dict[str, Any]
@@ -75,8 +76,8 @@ def liquidations(model: Model) -> Figure:
         "legend": _LEGEND_ABOVE,
     }
     caption = (
-        "Liquidated runs under each strategy. A filled dot is a bot that reacts inside the bar, an open diamond one that "
-        "acts at the next open; the line is hold. Strategies of the study are in colour, controls in grey."
+        "Liquidated runs under each strategy. A filled dot is a bot that reacts inside the bar, an open diamond one "
+        "that acts at the next open; the dashed line is hold. Strategies of the study are in colour, controls in grey."
     )
     return Figure("liquidations", "Liquidations by strategy", caption, data, layout, 110 + 24 * len(rows))
 
@@ -84,13 +85,15 @@ def liquidations(model: Model) -> Figure:
 def frontier_chart(model: Model) -> Figure:
     """Draw liquidations against cost, coloured by exposure kept."""
     data: list[Trace] = []
+    places = label_places(model.points)
     for front, symbol, name in ((True, "circle", "not beaten"), (False, "circle-open", "beaten by another")):
         points = [point for point in model.points if point.on_front == front]
         data.append(
             {"type": "scatter", "mode": "markers+text", "name": name,
              "x": [_round(point.running_cost_pct) for point in points],
              "y": [_round(point.liquidated_pct) for point in points],
-             "text": [label(point.strategy) for point in points], "textposition": "top center",
+             "text": [label(point.strategy) for point in points],
+             "textposition": [places[point.strategy] for point in points],
              "textfont": {"size": 11},
              "customdata": [_round(100 * point.exposure_kept) for point in points],
              "marker": {"symbol": symbol, "size": 12, "color": [_round(100 * p.exposure_kept) for p in points],
@@ -98,8 +101,8 @@ def frontier_chart(model: Model) -> Figure:
                         "line": {"width": 2},
                         "showscale": front, "colorbar": {"title": {"text": "exposure<br>kept, %"}, "thickness": 10,
                                                          "outlinewidth": 0}},
-             "hovertemplate": "%{text}: %{y:.1f} % liquidated, costs %{x:.2f} % of capital, keeps %{customdata:.0f} % of the"
-                              " exposure<extra></extra>"}
+             "hovertemplate": "%{text}: %{y:.1f} % liquidated, costs %{x:.2f} % of capital, "
+                              "keeps %{customdata:.0f} % of the exposure<extra></extra>"}
         )  # fmt: skip
     layout = {
         "xaxis": {"title": {"text": "running cost, % of capital"}, "zeroline": True},
@@ -107,8 +110,8 @@ def frontier_chart(model: Model) -> Figure:
         "legend": _LEGEND_ABOVE,
     }
     caption = (
-        "Lower and further left is better: fewer liquidations at less cost. Colour is the exposure kept; a strategy that "
-        "only holds less is brown. Filled marks are beaten by no other strategy in all three. Each at its worse reaction."
+        "Lower and further left is better: fewer liquidations at less cost. Colour is the exposure kept; a strategy "
+        "that only holds less is brown. No other strategy beats a filled mark in all three. Each at its worse reaction."
     )
     return Figure("frontier", "What a saved position costs", caption, data, layout, 440)
 
@@ -131,8 +134,8 @@ def incidence_chart(model: Model) -> Figure:
         "hovermode": "x unified",
     }
     caption = (
-        "Share of positions liquidated by each day after entry, with closing by a rule counted as a competing end. Solid "
-        "is intrabar, dotted next open; the baseline and the strategies that save most."
+        "Share of positions liquidated by each day after entry, with closing by a rule counted as a competing end. "
+        "Solid is intrabar, dotted next open; the baseline and the strategies that save most."
     )
     return Figure("incidence", "How long a position lives", caption, data, layout, 400)
 
@@ -179,11 +182,41 @@ def calendar(model: Model) -> Figure:
         "bargap": 0.15,
         "legend": _LEGEND_ABOVE,
     }
-    caption = "When positions were liquidated: few months decide, so only whole blocks of the calendar count as evidence."
+    caption = (
+        "Runs liquidated in each month. Entries overlap and fall together, so only whole blocks of the calendar count "
+        "as evidence."
+    )
     return Figure("calendar", "Liquidations through time", caption, data, layout, 320)
 
 
-_LEGEND_ABOVE = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "xanchor": "left"}
+def label_places(points: Sequence[Point]) -> dict[str, str]:
+    """Choose for each label the side of its mark where it covers least: other marks, and labels placed before."""
+    if not points:
+        return {}
+    wide = max(point.running_cost_pct for point in points) - min(0.0, *(point.running_cost_pct for point in points))
+    high = max(point.liquidated_pct for point in points)
+    at = {p.strategy: (p.running_cost_pct / (wide or 1.0), p.liquidated_pct / (high or 1.0)) for p in points}
+    taken = [(x - 0.008, y - 0.02, x + 0.008, y + 0.02) for x, y in at.values()]
+    outside = ((1.04, -1.0, 9.0, 9.0), (-9.0, -1.0, -0.06, 9.0))
+    places = {}
+    for name, (x, y) in at.items():
+        half = 0.005 * len(name)
+        boxes = {
+            "middle right": (x + 0.012, y - 0.018, x + 0.012 + 2 * half, y + 0.018),
+            "bottom center": (x - half, y - 0.065, x + half, y - 0.025),
+            "top center": (x - half, y + 0.025, x + half, y + 0.065),
+            "middle left": (x - 0.012 - 2 * half, y - 0.018, x - 0.012, y + 0.018),
+        }
+        places[name] = min(boxes, key=lambda place: sum(_overlap(boxes[place], other) for other in (*taken, *outside)))
+        taken.append(boxes[places[name]])
+    return places
+
+
+def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:
+    return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+
+
+_LEGEND_ABOVE = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "xanchor": "left", "traceorder": "normal"}
 
 
 def _shown(model: Model) -> list[Strategy]:
@@ -197,7 +230,8 @@ def _curve(curve: Incidence, grid: Any, name: str, color: str, dash: str, legend
     chance = np.concatenate([[0.0], curve.liquidated])[index]
     return {
         "type": "scatter", "mode": "lines", "name": name, "legendgroup": name, "showlegend": legend,
-        "x": _rounded(grid / DAY_MS), "y": _rounded(100 * chance), "line": {"color": color, "dash": dash, "shape": "hv"},
+        "x": _rounded(grid / DAY_MS), "y": _rounded(100 * chance),
+        "line": {"color": color, "dash": dash, "shape": "hv"},
         "hovertemplate": "%{y:.1f} %",
     }  # fmt: skip
 

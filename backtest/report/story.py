@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from backtest.report.model import Model, ReportInput, Strategy
-from backtest.report.text import date, number, per_cent, plural, share, two
+from backtest.report.model import Model, ReportInput, Strategy, Summary
+from backtest.report.text import date, number, per_cent, plural, share
 from backtest.units import time_ms
+
+SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A piece of a sentence; `strong` marks a name."""
+
+    text: str
+    strong: bool = False
 
 
 def headline(source: ReportInput) -> str:
@@ -31,31 +42,52 @@ def scope(model: Model) -> str:
     runs = plural(model.input.outcomes.num_rows, "run")
     return (
         f"{market['venue'].capitalize()} {', '.join(market['symbols'])}, {date(time_ms(market['start']))} to "
-        f"{date(time_ms(market['stop']))}: an entry every {entries['every']}, {' and '.join(entries['side'])}, {levels}, "
-        f"{entries['margin_mode']} margin, held {entries['horizon']}; {runs}."
+        f"{date(time_ms(market['stop']))}: an entry every {entries['every']}, {' and '.join(entries['side'])}, "
+        f"{levels}, {entries['margin_mode']} margin, held {entries['horizon']}; {runs}."
     )
 
 
-def answer(model: Model) -> str:
+def answer(model: Model) -> tuple[Span, ...]:
     """Give the answer in a sentence or two."""
     summary = model.summary
     hold = summary.baseline.intrabar
-    start = f"Left alone, {number(hold.liquidated)} of {plural(hold.pairs, 'position')} ({per_cent(hold.liquidated_pct)}) "
-    start += "were liquidated. "
+    lost = f"{number(hold.liquidated)} of {plural(hold.pairs, 'position')} ({per_cent(hold.liquidated_pct)})"
+    start = (Span(f"Left alone, {lost} were liquidated. "),)
     best = summary.best
     if best is None:
-        return start + "No strategy of the study saved more positions than it cost."
-    return start + _best(best)
+        return (*start, Span("No strategy of the study saved more positions than it newly lost."))
+    return (*start, *_best(best), *_rival(summary, best))
 
 
-def _best(best: Strategy) -> str:
+def plain(spans: Iterable[Span]) -> str:
+    """Join spans as plain text."""
+    return "".join(span.text for span in spans)
+
+
+def _best(best: Strategy) -> Iterator[Span]:
     a, b = best.intrabar, best.next_open
-    lost = two(number(a.liquidated), number(b.liquidated))
-    cost = two(number(a.running_cost_pct, 2), number(b.running_cost_pct, 2))
-    kept = two(share(a.exposure_kept), share(b.exposure_kept))
-    sure = "" if best.p_holm < 0.05 else f" The difference could be luck (p = {best.p_holm:.2f})."
-    caused = f", caused {number(best.caused)} new ones" if best.caused else ""
-    return (
-        f"{best.name} saved most: {lost} liquidations, {number(best.saved)} positions saved under both reactions{caused}, "
-        f"at a running cost of {cost} % of capital, with {kept} of the exposure kept.{sure}"
-    )
+    lost = _range(number(a.liquidated), number(b.liquidated))
+    cost = _range(number(a.running_cost_pct, 2), number(b.running_cost_pct, 2))
+    kept = _range(share(a.exposure_kept).removesuffix(" %"), share(b.exposure_kept).removesuffix(" %"))
+    yield Span(best.name, strong=True)
+    yield Span(f" saved most: {lost} liquidations, {plural(best.saved, 'position')} saved however fast the bot reacts")
+    if best.caused:
+        yield Span(f" and {number(best.caused)} lost that would have lived")
+    yield Span(f", at a running cost of {cost} % of capital and with {kept} % of the exposure kept.")
+    if best.p_holm >= SIGNIFICANT:
+        yield Span(f" The difference may be luck (p = {best.p_holm:.2f}).")
+
+
+def _rival(summary: Summary, best: Strategy) -> Iterator[Span]:
+    """Name the control that saves at least as much, if one does."""
+    controls = [one for one in summary.strategies if one.control and one.saved - one.caused >= best.saved - best.caused]
+    if controls:
+        rival = max(controls, key=lambda one: (one.saved - one.caused, one.intrabar.exposure_kept or 0.0, one.name))
+        kept = share(rival.intrabar.exposure_kept)
+        yield Span(" The control ")
+        yield Span(rival.name, strong=True)
+        yield Span(f" saved {number(rival.saved)}, with {kept} of the exposure kept.")
+
+
+def _range(intrabar: str, next_open: str) -> str:
+    return intrabar if intrabar == next_open else f"{intrabar} to {next_open}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from backtest.analysis.breakdown import Part
 from backtest.analysis.effects import Counts
+from backtest.analysis.pairs import BASELINE
 from backtest.analysis.summary import Comparison
 from backtest.report.model import Model, Strategy, Summary
 from backtest.report.text import (
@@ -15,8 +16,6 @@ from backtest.report.text import (
     money,
     number,
     p_value,
-    per_cent,
-    share,
     two,
 )
 
@@ -70,6 +69,14 @@ def _both(
     return Cell(two(write(first), write(second)), pick(known) if known else LOW)
 
 
+def _points(fraction: float | None) -> str:
+    return number(None if fraction is None else 100.0 * fraction)
+
+
+def _two_digits(value: float | None) -> str:
+    return number(value, 2)
+
+
 @dataclass(frozen=True, slots=True)
 class SummaryColumn:
     """A column of the main table and how a strategy fills it."""
@@ -81,7 +88,9 @@ class SummaryColumn:
 def summary_columns(unit: str) -> tuple[SummaryColumn, ...]:
     """Give the columns of the main table; figures are intrabar / next open, once where they agree."""
     return (
-        SummaryColumn(Column("Strategy", numeric=False), lambda s: text_cell(s.name, "control" if s.control else "own")),
+        SummaryColumn(
+            Column("Strategy", numeric=False), lambda s: text_cell(s.name, "control" if s.control else "own")
+        ),
         SummaryColumn(
             Column("Liquidated", "runs", "runs whose position was liquidated, in full or in part"),
             lambda s: _both(s, lambda r: r.liquidated, number),
@@ -98,23 +107,24 @@ def summary_columns(unit: str) -> tuple[SummaryColumn, ...]:
             lambda s: _both(s, lambda r: r.exited, number),
         ),
         SummaryColumn(
-            Column("Caused", "pairs", "only the strategy was liquidated"), lambda s: _both(s, lambda r: r.caused, number)
+            Column("Caused", "pairs", "only the strategy was liquidated"),
+            lambda s: _both(s, lambda r: r.caused, number),
         ),
         SummaryColumn(
             Column("Cost", "% of capital", "mean shortfall against hold where hold was not liquidated"),
-            lambda s: _both(s, lambda r: r.running_cost_pct, lambda v: number(v, 2)),
+            lambda s: _both(s, lambda r: r.running_cost_pct, _two_digits),
         ),
         SummaryColumn(
             Column("Per avoided", unit, "all running cost over the liquidations avoided"),
             lambda s: _both(s, lambda r: r.cost_per_avoided_quote, money),
         ),
         SummaryColumn(
-            Column("Exposure kept", "%", "notional-hours over hold's while both were open"),
-            lambda s: _both(s, lambda r: r.exposure_kept, lambda v: number(None if v is None else 100 * v), worst=False),
+            Column("Exposure", "% kept", "notional-hours over hold's while both were open"),
+            lambda s: _both(s, lambda r: r.exposure_kept, _points, worst=False),
         ),
         SummaryColumn(
             Column("p", "Holm", "chance of such a difference if the strategy did nothing; the weaker reaction"),
-            lambda s: text_cell(MISSING) if s.name == "hold" else figure_cell(s.p_holm, p_value(s.p_holm)),
+            lambda s: text_cell(MISSING) if s.name == BASELINE else figure_cell(s.p_holm, p_value(s.p_holm)),
         ),
         SummaryColumn(
             Column("Blocks", "", "calendar blocks in which the strategy and hold differ: what p rests on"),
@@ -127,7 +137,7 @@ def summary_grid(summary: Summary, unit: str) -> Grid:
     """Give the main table."""
     columns = summary_columns(unit)
     rows = tuple(tuple(column.cell(one) for column in columns) for one in summary.strategies)
-    caption = "Strategies by liquidation count. Two figures are the two reactions: intrabar / next open."
+    caption = "Two figures in a cell: a bot that reacts inside the bar / one that acts at the next open."
     return Grid("summary", caption, tuple(column.column for column in columns), rows)
 
 
@@ -150,8 +160,8 @@ _DETAIL: tuple[tuple[Column, Callable[[Comparison], float | None], Callable[[flo
     (Column("Fees", "quote"), lambda r: r.fees_quote, number),
     (Column("Funding", "quote"), lambda r: r.funding_quote, number),
     (Column("Slippage", "quote"), lambda r: r.slippage_quote, number),
-    (Column("Per 1,000 position-days"), lambda r: r.liquidations_per_1000_position_days, lambda v: number(v, 2)),
-    (Column("Per 1,000 full-exposure days"), lambda r: r.liquidations_per_1000_full_exposure_days, lambda v: number(v, 2)),
+    (Column("Rate", "per 1,000 position-days"), lambda r: r.liquidations_per_1000_position_days, _two_digits),
+    (Column("Rate", "per 1,000 full-exposure days"), lambda r: r.liquidations_per_1000_full_exposure_days, _two_digits),
     (Column("Actions"), lambda r: r.actions, number),
     (Column("Refused actions"), lambda r: r.actions_refused, number),
     (Column("p", "unadjusted"), lambda r: r.p, lambda v: MISSING if v is None else p_value(v)),
@@ -175,7 +185,7 @@ def holding_grid(model: Model) -> Grid:
     columns = (
         Column("Side", numeric=False),
         Column("Leverage"),
-        *(Column(f"{day} d" if day > 1 else "1 d", "%") for day in model.days),
+        *(Column(f"{day}\u00a0d", "%") for day in model.days),
         Column("Runs"),
     )
     rows = tuple(
@@ -187,7 +197,9 @@ def holding_grid(model: Model) -> Grid:
         )
         for row in model.holding
     )
-    return Grid("holding", "Chance that a position under hold has been liquidated within a holding time.", columns, rows)
+    return Grid(
+        "holding", "Chance that a position under hold has been liquidated within a holding time.", columns, rows
+    )
 
 
 def part_grid(name: str, caption: str, parts: Sequence[Part]) -> Grid:
@@ -230,7 +242,7 @@ def sensitivity_grid(parts: Sequence[Part], shown: Iterable[str]) -> Grid:
         Column("Avoided", "pairs"),
         Column("Caused", "pairs"),
         Column("Cost", "% of capital"),
-        Column("Exposure kept", "%"),
+        Column("Exposure", "% kept"),
     )
     names = set(shown)
     rows = []
@@ -252,7 +264,7 @@ def _sensitivity_row(one: Part, counts: Counts) -> tuple[Cell, ...]:
         figure_cell(counts.avoided, number(counts.avoided)),
         figure_cell(counts.caused, number(counts.caused)),
         figure_cell(counts.running_cost_pct, number(counts.running_cost_pct, 2)),
-        figure_cell(counts.exposure_kept, share(counts.exposure_kept).removesuffix(" %")),
+        figure_cell(counts.exposure_kept, _points(counts.exposure_kept)),
     )
 
 
@@ -278,7 +290,7 @@ def refused_grid(model: Model) -> Grid | None:
 
     outcomes = model.input.outcomes
     refused = outcomes.filter(
-        pc.and_(pc.equal(outcomes["exit_reason"], "refused"), pc.equal(outcomes["strategy"], "hold"))
+        pc.and_(pc.equal(outcomes["exit_reason"], "refused"), pc.equal(outcomes["strategy"], BASELINE))
     )
     if not refused.num_rows:
         return None

@@ -48,12 +48,19 @@ def trace_figure(trace: pa.Table) -> Figure:
         "yaxis2": {"title": {"text": "margin ratio"}, "domain": [0.31, 0.5], "range": [0, top]},
         "yaxis3": {"title": {"text": "quote"}, "domain": [0, 0.25], "rangemode": "tozero"},
         "shapes": [limit],
-        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "xanchor": "left"},
+        "legend": {
+            "orientation": "h",
+            "y": 1.02,
+            "yanchor": "bottom",
+            "x": 0,
+            "xanchor": "left",
+            "traceorder": "normal",
+        },
         "hovermode": "x unified",
     }
     caption = (
         "Top: mark price (band: low to high of each bar) and the price at which the position is liquidated. Middle: "
-        "maintenance margin over equity; at 1 the venue takes the position. Bottom: equity falling to maintenance margin."
+        "maintenance margin over equity; at 1 the venue takes the position. Bottom: equity falling to maintenance."
     )
     return Figure("trace", "One liquidation", caption, data, layout, 620)
 
@@ -67,7 +74,8 @@ def _thinned(trace: pa.Table) -> dict[str, Any]:
         return columns
     start = np.arange(0, trace.num_rows, step)
     return {
-        name: _JOIN[name].reduceat(column, start) if name in _JOIN else column[start] for name, column in columns.items()
+        name: _JOIN[name].reduceat(column, start) if name in _JOIN else column[start]
+        for name, column in columns.items()
     }
 
 

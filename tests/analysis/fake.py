@@ -11,7 +11,7 @@ from backtest.units import DAY_MS, E8, time_ms
 START_MS = time_ms("2020-01-01")
 HORIZON_DAYS = 30
 
-# name: (wider buffer, margin ratio kept, share held, running cost, late bots lose this much of the width, has threshold)
+# name: (wider buffer, share held, running cost, width lost by a late bot, waits for a threshold)
 STRATEGIES = {
     "hold": (0.0, 1.0, 0.0, 0.0, False),
     "post-all": (1.0, 1.0, 0.0, 0.0, False),
@@ -88,7 +88,8 @@ def _symbol_rows(symbol: str, price: np.ndarray, random: np.random.Generator) ->
 
 
 def _entry_rows(
-    entry: dict[str, object], path: np.ndarray, adverse: np.ndarray, leverage: float, sign: int, random: np.random.Generator
+    entry: dict[str, object], path: np.ndarray, adverse: np.ndarray, leverage: float, sign: int,
+    random: np.random.Generator,
 ) -> list[dict[str, object]]:  # fmt: skip
     room = 1 / leverage - 0.005
     base_at = _first(adverse, room)
@@ -125,9 +126,11 @@ def _row(
         liquidation_price_e8=None if died_at is None else int(path[died_at] * E8),
         entry_notional_e8=int(notional * E8), equity_end_e8=int((10_000 + max(pnl, -5_000) - cost) * E8),
         qty_at_baseline_liquidation_e8=None if base_at is None else int(cut * E8),
-        fees_e8=int(notional * 0.0008 * E8), funding_e8=int(notional * 0.003 * sign * E8), slippage_e8=int(notional * 0.0004 * E8),
+        fees_e8=int(notional * 0.0008 * E8), funding_e8=int(notional * 0.003 * sign * E8),
+        slippage_e8=int(notional * 0.0004 * E8),
         margin_added_e8=1_000 * E8 if strategy == "top-up" and cost else 0, actions=int(cost > 0),
-        notional_hours_e2=int(notional * cut * end * 400), notional_hours_paired_e2=int(notional * cut * both_open * 400),
+        notional_hours_e2=int(notional * cut * end * 400),
+        notional_hours_paired_e2=int(notional * cut * both_open * 400),
         baseline_notional_hours_paired_e2=int(notional * both_open * 400), min_buffer_ppm=100_000,
         margin_to_survive_e8=int(900 * E8) if strategy == "hold" and died_at is not None else None,
         tier_fidelity="extrapolated" if int(str(entry["entry_ms"])) < START_MS + 100 * DAY_MS else "exact",

@@ -36,8 +36,10 @@ def trace() -> pa.Table:
     """Give the hourly life of a long of 1 BTC at 10 times that is liquidated after nine days."""
     random = np.random.default_rng(3)
     hours = 216
-    path = 40_000 * np.exp(np.cumsum(np.concatenate([[0.0], random.normal(-0.0003, 0.004, hours - 1)])))
-    path = path - np.linspace(0, path[-1] - 36_200, hours)
+    walk = np.concatenate([[0.0], np.cumsum(random.normal(0, 160, hours - 1))])
+    bridge = walk - np.linspace(0, walk[-1], hours)
+    path = np.maximum(40_000 + bridge - 3_820 * np.linspace(0, 1, hours) ** 6, 36_300)
+    path[-1] = 36_180
     equity = 4_000 + (path - 40_000)
     maintenance = path * 0.005
     return pa.table(
@@ -57,12 +59,8 @@ def report_input(outcomes: pa.Table | None = None, **changes: object) -> ReportI
         "study": study(),
         "outcomes": fake.outcomes(400) if outcomes is None else outcomes,
         "coverage": [
-            {"table": "mark_price", "symbol": "BTCUSDT", "first": "2020-01-01 00:00", "last": "2024-01-01 00:00", "rows": 35_064,
-             "missing rows": 3},
-            {"table": "klines", "symbol": "BTCUSDT", "first": "2020-01-01 00:00", "last": "2024-01-01 00:00", "rows": 35_064,
-             "missing rows": 0},
-            {"table": "funding_rate", "symbol": "BTCUSDT", "first": "2020-01-01 00:00", "last": "2024-01-01 00:00", "rows": 4_383,
-             "missing rows": 0},
+            {"table": name, "symbol": "BTCUSDT", "first": "2020-01-01", "last": "2024-01-01", "rows": rows, "gaps": gaps}
+            for name, rows, gaps in (("mark_price", 35_064, 3), ("klines", 35_064, 0), ("funding_rate", 4_383, 0))
         ],
         "assumptions": [
             ("Liquidation", "when equity is at or below maintenance margin at the mark price"),

@@ -36,6 +36,7 @@
       axis.linecolor = color("--rule");
       axis.zerolinecolor = color("--rule");
       axis.automargin = true;
+      if (axis.title) axis.title.font = { size: 12.5, color: color("--soft") };
     }
     return result;
   }
@@ -44,7 +45,9 @@
     const figure = JSON.parse(document.getElementById("data-" + node.dataset.figure).textContent);
     const style = getComputedStyle(document.documentElement);
     const options = { displayModeBar: false, responsive: true };
-    return Plotly.react(node, themed(figure.data, style), layoutFor(figure.layout, style), options).then(() => {
+    const data = themed(figure.data, style);
+    if (narrow()) data.filter((one) => one.marker && one.marker.showscale).forEach((one) => { one.marker.showscale = false; });
+    return Plotly.react(node, data, layoutFor(figure.layout, style), options).then(() => {
       node.dataset.drawn = "true";
     });
   }

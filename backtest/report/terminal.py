@@ -1,0 +1,46 @@
+"""The comparison as a table for the terminal; the same text whether or not it is a terminal."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from backtest.report.model import Summary
+from backtest.report.story import quote_unit
+from backtest.report.tables import summary_grid
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+# Columns of the drawing area: more than any table needs, so that nothing is cut whatever the terminal.
+UNBOUND = 400
+
+
+def summary_table(study: Mapping[str, Any], summary: Summary) -> Table:
+    """Give the comparison as a rich table: strategies by liquidation count, figures as intrabar / next open."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = summary_grid(summary, quote_unit(study))
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1))
+    for column in grid.columns:
+        header = Text(f"{column.title}\n{column.unit}" if column.unit else column.title)
+        table.add_column(header, justify="right" if column.numeric else "left", no_wrap=True)
+    for row in grid.rows:
+        style = "dim" if row[0].kind == "control" else ""
+        table.add_row(*(Text(cell.text) for cell in row), style=style)
+    return table
+
+
+def summary_text(study: Mapping[str, Any], summary: Summary, *, color: bool = False) -> str:
+    """Write the comparison as text, as wide as it needs to be, with colour only if asked."""
+    from rich.console import Console
+
+    out = io.StringIO()
+    colors: Literal["standard"] | None = "standard" if color else None
+    console = Console(file=out, width=UNBOUND, force_terminal=color, color_system=colors, legacy_windows=False)
+    console.print(summary_table(study, summary))
+    console.print("Two figures: a bot that reacts inside the bar / one that acts at the next open.", style="dim")
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
