@@ -120,6 +120,7 @@ def liquidation_boundary(account: Account, unit: Unit, symbol: str) -> Boundary 
         formulas.kinks(account, unit, symbol),
         first.mark_price,
         inverse=first.inverse,
+        concave=not unit.orders,
     )
 
 
@@ -132,6 +133,7 @@ def bankruptcy_boundary(account: Account, unit: Unit, symbol: str) -> Boundary |
         formulas.equity_kinks(account, unit, symbol),
         first.mark_price,
         inverse=first.inverse,
+        concave=not unit.orders,
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from itertools import pairwise
 from typing import NamedTuple
 
 Function = Callable[[Fraction], Fraction]
+Piece = tuple[Fraction, Fraction | None]
 
 
 class Boundary(NamedTuple):
@@ -18,13 +20,14 @@ class Boundary(NamedTuple):
 
 
 def nearest_boundary(
-    headroom: Function, kinks: Iterable[Fraction], mark: Fraction, *, inverse: bool
+    headroom: Function, kinks: Iterable[Fraction], mark: Fraction, *, inverse: bool, concave: bool
 ) -> Boundary | None:
     """Give the boundary between positive and other headroom that is nearest to the mark; None where none exists.
 
     Headroom is linear in the price (in 1 / price for inverse contracts) between two neighbouring `kinks`, the prices at
     which a tier begins, a balance turns negative or an order starts to lose. Each piece is solved in closed form, and
-    a solution counts only inside its own piece: that is the self-consistent tier. Jumps at kinks are allowed.
+    a solution counts only inside its own piece: that is the self-consistent tier. Jumps at kinks are allowed, but then
+    headroom is not `concave`, and pieces that a concave function cannot turn in are looked at too.
 
     Source: Binance FAQ b3c689c1f50a44cabb3a84e663b81d93 and Bybit help centre, Liquidation Price, both of which
     recompute with the tier of the value at the liquidation price.
@@ -33,12 +36,16 @@ def nearest_boundary(
     def flip(price: Fraction) -> Fraction:
         return 1 / price if inverse else price
 
+    def function(x: Fraction) -> Fraction:
+        return headroom(flip(x))
+
     edges = sorted({flip(kink) for kink in kinks if kink > 0})
-    found = [
-        Boundary(flip(x), alive_right != inverse)
-        for x, alive_right in _turns(lambda x: headroom(flip(x)), edges)
-        if x > 0
-    ]
+    pieces: list[Piece] = [*pairwise([Fraction(0), *edges]), (edges[-1] if edges else Fraction(0), None)]
+    sides = [pieces]
+    if concave and headroom(mark) > 0:
+        sides = _sides_of(function, edges, pieces, flip(mark))
+    turns = (turn for side in sides for turn in _turns(function, side))
+    found = [Boundary(flip(x), alive_right != inverse) for x, alive_right in turns if x > 0]
     return min(found, key=lambda boundary: abs(boundary.price - mark), default=None)
 
 
@@ -55,13 +62,23 @@ def linear_root(function: Function, *, inverse: bool) -> Iterator[Fraction]:
         yield 1 / root if inverse else root
 
 
-def _turns(function: Function, edges: list[Fraction]) -> Iterator[tuple[Fraction, bool]]:
-    """Walk the pieces from 0 to infinity and give each point where the sign turns, and the sign to its right."""
+def _sides_of(function: Function, edges: list[Fraction], pieces: list[Piece], here: Fraction) -> list[list[Piece]]:
+    """Give the pieces on each side of a positive point in which a concave function may turn.
+
+    Such a function is positive on one stretch only, so that its sign at the edges can be searched by halves.
+    """
+    middle = bisect_left(edges, here)
+    first_alive = bisect_left(edges[:middle], True, key=lambda edge: function(edge) > 0)
+    first_dead = middle + bisect_left(edges[middle:], True, key=lambda edge: function(edge) <= 0)
+    return [pieces[max(first_alive - 1, 0) : first_alive + 1], pieces[first_dead : first_dead + 2]]
+
+
+def _turns(function: Function, pieces: list[Piece]) -> Iterator[tuple[Fraction, bool]]:
+    """Walk the pieces and give each point where the sign turns, and the sign to its right."""
     before: bool | None = None
-    for left, right in pairwise([Fraction(0), *edges, None]):
-        if left is None:
-            return
-        slope, at_left = _line(function, left, right)
+    for piece in pieces:
+        left, right = piece
+        slope, at_left = _line(function, piece)
         starts = at_left > 0 or (at_left == 0 and slope > 0)
         if before is not None and before != starts:
             yield left, starts
@@ -72,10 +89,11 @@ def _turns(function: Function, edges: list[Fraction]) -> Iterator[tuple[Fraction
             yield root, before
 
 
-def _line(function: Function, left: Fraction, right: Fraction | None) -> tuple[Fraction, Fraction]:
-    """Give slope and left-hand limit of a function that is linear between two points."""
+def _line(function: Function, piece: Piece) -> tuple[Fraction, Fraction]:
+    """Give slope and left-hand limit of a function that is linear in a piece."""
+    left, right = piece
     width = right - left if right is not None else max(left, Fraction(1))
-    first, second = left + width / 3, left + 2 * width / 3
+    first, second = left + width / 4, left + width / 2
     low, high = function(first), function(second)
     slope = (high - low) / (second - first)
     return slope, low - slope * (first - left)
