@@ -39,6 +39,11 @@ def time_units(raw: Ints) -> Ints:
     return np.searchsorted(_UNIT_FROM, np.abs(raw), side="right").astype(np.int64)
 
 
+def settlement_minute(stamp_ms: Ints) -> Ints:
+    """Minutes since 1970 of the settlements that stamps belong to: stamps are some ms off the minute."""
+    return (stamp_ms + MINUTE_MS // 2) // MINUTE_MS
+
+
 def out_of_order(time_ms: Ints) -> Ints:
     """Rows that are earlier than the row before them."""
     return np.flatnonzero(np.diff(time_ms) < 0) + 1
@@ -105,9 +110,9 @@ def scale_jumps(price: Floats) -> Ints:
 def funding_interval_changes(stamp_ms: Ints) -> tuple[Ints, Ints, Ints]:
     """Where the time between stamps changes for good: the row, minutes before, minutes after.
 
-    Stamps are some ms off the hour, so distances are taken to the minute. One odd distance is a hole, not a change.
+    Distances are taken to the minute. One odd distance is a hole, not a change.
     """
-    minutes = np.diff((stamp_ms + MINUTE_MS // 2) // MINUTE_MS)
+    minutes = np.diff(settlement_minute(stamp_ms))
     if len(minutes) < 3:
         empty = np.empty(0, np.int64)
         return empty, empty, empty
@@ -119,7 +124,7 @@ def funding_interval_changes(stamp_ms: Ints) -> tuple[Ints, Ints, Ints]:
 
 def funding_holes(stamp_ms: Ints) -> Ints:
     """Stamps that come later than both neighbours' distances say: one or more settlements are missing before them."""
-    minutes = np.diff((stamp_ms + MINUTE_MS // 2) // MINUTE_MS)
+    minutes = np.diff(settlement_minute(stamp_ms))
     if len(minutes) < 2:
         return np.empty(0, np.int64)
     before = np.concatenate((minutes[1:2], minutes[:-1]))

@@ -108,6 +108,15 @@ class Entry:
         return [source for source in self.sources if source.first_ms <= time_ms <= source.last_ms]
 
 
+def manifest_version(root: Path) -> tuple[int, ...] | None:
+    """Tell one manifest from another without reading it; None where there is none."""
+    try:
+        stat = (root / MANIFEST).stat()
+    except FileNotFoundError:
+        return None
+    return (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+
+
 def read_manifest(root: Path) -> list[Entry]:
     """Read the manifest of a lake; a lake without one is empty.
 

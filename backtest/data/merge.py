@@ -9,9 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from backtest.data.detect import settlement_minute
 from backtest.schema import Table
 
 Array = npt.NDArray[np.int64]
+# Columns that hold a venue's stamp, some ms off the minute it speaks of.
+STAMPS = {"funding_rate": ("funding_time_ms", "available_ms")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +34,15 @@ def merge_rows(table: Table, parts: Sequence[pa.Table]) -> tuple[pa.Table, list[
     """Merge tables of one schema into one, sorted by the table's key, without repeated keys.
 
     For equal keys the first part's value wins; a missing value is filled from a later part that knows it. A conflict
-    is listed for each column in which known values differ.
+    is listed for each column in which known values differ. Funding stamps in one minute are one settlement, of which
+    the latest stamp is kept: some sources cut the venue's milliseconds off.
     """
     rows = pa.concat_tables(parts).combine_chunks()
     part = np.repeat(np.arange(len(parts)), [len(rows_of_part) for rows_of_part in parts])
     keys = [rows[name].to_numpy() for name in table.key]
+    stamps = STAMPS.get(table.name, ())
+    if stamps:
+        keys = [settlement_minute(keys[0])]
     if strictly_increasing(keys):
         return rows, []
     order = np.lexsort((part, *reversed(keys)))
@@ -49,6 +56,9 @@ def merge_rows(table: Table, parts: Sequence[pa.Table]) -> tuple[pa.Table, list[
 
     columns, conflicts = [], []
     for name in table.names:
+        if name in stamps:
+            columns.append(pa.array(np.maximum.reduceat(rows[name].to_numpy(), np.flatnonzero(~repeated))))
+            continue
         first, differs = _first_known(rows[name], group)
         if differs.size:
             row = int(differs[0])

@@ -7,12 +7,13 @@ one rename, then old files go; whatever no manifest lists is swept before the ne
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import groupby, pairwise
-from operator import attrgetter
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,11 +22,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from backtest.data.detect import settlement_minute
 from backtest.data.disk import TEMPORARY_PREFIX, locked, remove_file, sha256_bytes, sha256_file, write_atomic
-from backtest.data.manifest import Dataset, Entry, Source, SourceRows, entries_hash, read_manifest, write_manifest
-from backtest.data.merge import Conflict, merge_rows, strictly_increasing
+from backtest.data.manifest import (
+    Dataset,
+    Entry,
+    Source,
+    SourceRows,
+    entries_hash,
+    manifest_version,
+    read_manifest,
+    write_manifest,
+)
+from backtest.data.merge import STAMPS, Conflict, merge_rows, strictly_increasing
 from backtest.errors import CoverageError, DataError, IntegrityError, InvariantError, Problem, did_you_mean
-from backtest.units import time_text
+from backtest.units import MINUTE_MS, time_text
 
 ROW_GROUP_ROWS = 131_072
 _STORED_NAME = re.compile(r"[0-9a-f]{16}\.parquet")
@@ -82,6 +93,7 @@ class Lake:
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
+        self._known: tuple[object, dict[Dataset, list[Entry]]] = (None, {})
 
     # --- reading ---------------------------------------------------------------------------------------------------
 
@@ -89,22 +101,31 @@ class Lake:
         self, datasets: Iterable[Dataset] | None = None, start_ms: int | None = None, stop_ms: int | None = None
     ) -> list[Entry]:
         """List stored files, of the given datasets and the half-open range where given."""
-        wanted = None if datasets is None else set(datasets)
+        known = self._manifest()
         return [
             entry
-            for entry in read_manifest(self.root)
-            if (wanted is None or entry.dataset in wanted)
-            and (start_ms is None or entry.last_ms >= start_ms)
-            and (stop_ms is None or entry.first_ms < stop_ms)
+            for dataset in sorted(known if datasets is None else set(datasets))
+            for entry in known.get(dataset, ())
+            if (start_ms is None or entry.last_ms >= start_ms) and (stop_ms is None or entry.first_ms < stop_ms)
         ]
+
+    def _manifest(self) -> dict[Dataset, list[Entry]]:
+        # The manifest is replaced whole, so a file that is still the same one need not be read again.
+        version = manifest_version(self.root)
+        if version is None or version != self._known[0]:
+            listed: dict[Dataset, list[Entry]] = {}
+            for entry in read_manifest(self.root):
+                listed.setdefault(entry.dataset, []).append(entry)
+            self._known = (version, listed)
+        return self._known[1]
 
     def datasets(self) -> list[Dataset]:
         """List the datasets that the lake holds, sorted."""
-        return sorted({entry.dataset for entry in self.entries()})
+        return sorted(self._manifest())
 
     def coverage(self) -> list[Coverage]:
         """Say what is there, dataset by dataset."""
-        return [_coverage(dataset, list(group)) for dataset, group in groupby(self.entries(), attrgetter("dataset"))]
+        return [_coverage(dataset, entries) for dataset, entries in sorted(self._manifest().items())]
 
     def manifest_hash(
         self, datasets: Iterable[Dataset], start_ms: int | None = None, stop_ms: int | None = None
@@ -135,12 +156,11 @@ class Lake:
         paths = [str(self.verified(entry)) for entry in self.entries([dataset], start_ms, stop_ms)]
         if not paths:
             return schema.empty_table()
-        with duckdb.connect() as connection:
-            rows = connection.sql(
-                f"SELECT {', '.join(schema.names)} FROM read_parquet(?, hive_partitioning = false) "
-                f"WHERE {where or 'true'} ORDER BY {', '.join(table.key)}",
-                params=[paths],
-            ).to_arrow_table()
+        query = (
+            f"SELECT {', '.join(schema.names)} FROM read_parquet(?, hive_partitioning = false) "
+            f"WHERE {where or 'true'} ORDER BY {', '.join(table.key)}"
+        )
+        rows = _database(os.getpid()).cursor().sql(query, params=[paths]).to_arrow_table()
         return _in_key_order(dataset, rows.cast(schema))
 
     def verified(self, entry: Entry) -> Path:
@@ -228,6 +248,12 @@ class Lake:
         return _Plan(Entry(dataset, year, sha256_bytes(content), *span, sources), content, problems, *counts)
 
 
+@cache
+def _database(process: int) -> duckdb.DuckDBPyConnection:
+    # One for each process: opening one takes longer than most reads, and threads do not survive a fork.
+    return duckdb.connect()
+
+
 def _results(pieces: Sequence[Piece], plans: Mapping[tuple[Dataset, int], _Plan]) -> list[MergeResult]:
     results = []
     for dataset in dict.fromkeys(piece.dataset for piece in pieces):
@@ -247,6 +273,8 @@ def _results(pieces: Sequence[Piece], plans: Mapping[tuple[Dataset, int], _Plan]
 def _by_year(piece: Piece) -> Iterator[tuple[int, Piece]]:
     frame = _in_key_order(piece.dataset, piece.frame.cast(piece.dataset.schema.arrow()))
     time = frame[piece.dataset.schema.key[0]].to_numpy()
+    if piece.dataset.table in STAMPS:
+        time = settlement_minute(time) * MINUTE_MS
     years = time.astype("datetime64[ms]").astype("datetime64[Y]").astype(np.int64) + 1970
     borders = [0, *(np.flatnonzero(np.diff(years)) + 1).tolist(), len(years)]
     for first, stop in pairwise(borders):

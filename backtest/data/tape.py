@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from backtest.data.detect import Floats
+from backtest.data.detect import Floats, settlement_minute
 from backtest.data.join import GapPolicy, join_bars
 from backtest.data.manifest import Entry
 from backtest.data.store import Lake
@@ -213,8 +213,7 @@ def check_bar_length(interval_ms: int, stamp_ms: Int64Array) -> None:
     """Refuse bars that are longer than the shortest time between two funding stamps."""
     if len(stamp_ms) < 2:
         return
-    # Stamps are some ms off the hour; to the minute they are not.
-    minutes = (stamp_ms + MINUTE_MS // 2) // MINUTE_MS
+    minutes = settlement_minute(stamp_ms)
     shortest = int(np.argmin(np.diff(minutes)))
     if interval_ms > int(minutes[shortest + 1] - minutes[shortest]) * MINUTE_MS:
         raise CoverageError(

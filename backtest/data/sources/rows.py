@@ -161,7 +161,8 @@ def _order_problems(rows: Rows) -> Iterator[Problem]:
         yield _problem(rows, unsorted, "is earlier than the row before it", "sort the file, or import it with sort")
     again = np.empty(0, np.int64)
     if rows.dataset.table != "series" or "available_ms" not in rows.values:  # a value may be published anew
-        again = detect.repeated(rows.time)
+        funding = rows.dataset.table == "funding_rate"
+        again = detect.repeated(detect.settlement_minute(rows.time) if funding else rows.time)
     if again.size:
         yield _problem(rows, again, f"repeats {time_text(int(rows.time[again[0]]))}", "remove the repeated rows")
     bar_ms, step = rows.dataset.interval_ms, detect.usual_step(rows.time)
