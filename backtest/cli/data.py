@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backtest.cli.output import LAKE, Json, LakeFolder, note, print_table, say_json
-from backtest.errors import UsageError
+from backtest.cli.output import LAKE, Json, LakeFolder, note, print_table, say, say_json
+from backtest.errors import BacktestError, DataError, UsageError
 from backtest.units import duration_ms, time_ms, time_text
 
 if TYPE_CHECKING:
@@ -77,14 +78,18 @@ def import_(
         replace_rows=replace,
     )
     results: list[MergeResult] = []
-    store = Lake(lake)
-    try:
-        for path in paths:
-            report = import_path(store, path, options, results.extend)
+    errors: list[BacktestError] = []
+    for path in paths:
+        try:
+            report = import_path(Lake(lake), path, options, results.extend)
+        except BacktestError as error:
+            errors.append(error)
+        else:
             for file in report.unrecognised:
                 note(f"left alone: {file}; name its columns with --map to import it")
-    finally:
-        _print_merges(results, as_json=as_json)
+    _print_merges(results, as_json=as_json)
+    if errors:
+        raise type(errors[0])(*(problem for error in errors for problem in error.problems))
 
 
 def _print_merges(results: Sequence[MergeResult], *, as_json: bool) -> None:
@@ -107,12 +112,53 @@ def ls(lake: LakeFolder = LAKE, as_json: Json = False) -> None:
         say_json([held.dataset._asdict() | {name: getattr(held, name) for name in names} for held in coverage])
         return
     if not coverage:
-        note(f"{lake} holds nothing yet; fill it with: backtest data import PATH")
+        note(_empty(lake))
         return
     rows = [
         (*held.dataset, time_text(held.first_ms), time_text(held.last_ms), held.rows, held.missing) for held in coverage
     ]
     print_table(("venue", "table", "symbol", "interval", "first", "last", "rows", "missing"), rows, left=6)
+
+
+@data.command("check")
+def check(
+    paths: Annotated[list[Path] | None, typer.Argument(help="Files or folders to check before an import.")] = None,
+    lake: LakeFolder = LAKE,
+    venue: Annotated[str | None, typer.Option(help="Only this venue.")] = None,
+    symbol: Annotated[str | None, typer.Option(help="Only this symbol.")] = None,
+    table: Annotated[str | None, typer.Option(help="Only this table.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List gaps, repeats, contradictions and unit mistakes, in the lake or in files; repair nothing.
+
+    Exit code 4 where there is an error among them.
+    """
+    from backtest.data import check as checks
+    from backtest.data.store import Lake
+
+    if paths:
+        findings = [finding for path in paths for file in _files(path) for finding in checks.check_file(file)]
+    else:
+        findings = checks.check(Lake(lake), venue=venue, symbol=symbol, table=table)
+        if not Lake(lake).datasets():
+            note(_empty(lake))
+    if as_json:
+        say_json([asdict(finding) for finding in findings])
+    for finding in () if as_json else findings:
+        say(str(finding))
+    if any(finding.severity == "error" for finding in findings):
+        raise typer.Exit(DataError.exit_code)
+
+
+def _empty(lake: Path) -> str:
+    return f"{lake} holds nothing yet; fill it with: backtest data import PATH"
+
+
+def _files(path: Path) -> list[Path]:
+    """Give a file itself, or the files of a folder that a reader recognises."""
+    from backtest.data.imports import reader_of
+
+    return [file for file in sorted(path.rglob("*")) if file.is_file() and reader_of(file)] if path.is_dir() else [path]
 
 
 def _columns(pairs: Sequence[str]) -> dict[str, str]:

@@ -1,0 +1,112 @@
+"""`backtest data`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from backtest.cli import run
+
+from .conftest import Refused
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        (["--map", "open"], '"open" is not COLUMN=FILE_COLUMN'),
+        (["--utc-offset", "3"], "'3' is not a duration"),
+        (["--start", "soon"], "'soon' is not a UTC date"),
+        (["--scale", "ten"], "--scale"),
+    ],
+)
+def test_import_options_that_make_no_sense(options: list[str], what: str, refused: Refused) -> None:
+    code, lines = refused("data", "import", "x.csv", *options)
+    assert (code, len(lines)) == (2, 1)
+    assert what in lines[0]
+
+
+def test_an_empty_lake_is_said_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["data", "ls"]) == 0
+    assert "holds nothing yet" in capsys.readouterr().err
+    assert run(["data", "ls", "--json"]) == 0
+    assert capsys.readouterr().out.strip() == "[]"
+
+
+# --- a small market, and what can be wrong with it ---
+
+HOUR = 3_600_000
+START = 1_609_459_200_000  # 2021-01-01
+OPTIONS = ["--venue", "binance", "--table", "mark_price", "--symbol", "BTCUSDT", "--interval", "1h"]
+MAP = ["--map", "time=ts,open=o,high=h,low=l,close=c"]
+
+
+def bars(**wrong: object) -> str:
+    """Write a day of bars as CSV; `wrong` replaces cells of the fifth."""
+    rows = [{"ts": START + n * HOUR, "o": 100, "h": 101, "l": 99, "c": 100} for n in range(24)]
+    rows[4] |= wrong
+    return "\n".join(["ts,o,h,l,c", *(",".join(map(str, row.values())) for row in rows)]) + "\n"
+
+
+def test_a_mapped_table_is_imported_once_and_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("bars.csv").write_text(bars())
+    for added in (24, 0):
+        assert run(["data", "import", "bars.csv", *OPTIONS, *MAP, "--json"]) == 0
+        assert [row["rows_added"] for row in json.loads(capsys.readouterr().out)] == [added]
+    assert run(["data", "ls", "--json"]) == 0
+    [held] = json.loads(capsys.readouterr().out)
+    assert (held["symbol"], held["first_ms"], held["rows"], held["missing"]) == ("BTCUSDT", START, 24, 0)
+    assert run(["data", "ls"]) == 0
+    assert "2021-01-01 23:00" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("wrong", "options", "place", "what"),
+    [
+        ({"o": -100, "l": -100}, MAP, "row 5", "open is -100"),
+        ({"c": "nan"}, MAP, "row 5", "close is nan"),
+        ({"h": 98}, MAP, "row 5", "contradicts itself"),
+        ({"ts": START}, MAP, "row 5", "earlier than"),
+        ({}, [*MAP, "--time-unit", "s"], "row 1", "is in ms, not s"),
+        ({}, ["--map", "time=ts,open=op,high=h,low=l,close=c"], "bars.csv", 'did you mean "o"'),
+    ],
+)
+def test_a_wrong_file_is_refused_with_its_place_and_nothing_is_written(
+    wrong: dict[str, object], options: list[str], place: str, what: str, refused: Refused
+) -> None:
+    Path("bars.csv").write_text(bars(**wrong))
+    code, lines = refused("data", "import", "bars.csv", *OPTIONS, *options)
+    assert code == 4
+    assert all("bars.csv" in line for line in lines)
+    assert any(place in line and what in line for line in lines), lines
+    assert run(["data", "ls", "--json"]) == 0
+
+
+def test_a_missing_file_is_named(refused: Refused) -> None:
+    code, lines = refused("data", "import", "none.csv", *OPTIONS, *MAP)
+    assert (code, len(lines)) == (4, 1)
+    assert "none.csv" in lines[0]
+
+
+def test_one_bad_file_does_not_keep_the_others_out(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("bars.csv").write_text(bars())
+    assert run(["data", "import", "none.csv", "bars.csv", *OPTIONS, *MAP]) == 4
+    out, err = capsys.readouterr()
+    assert "24" in out
+    assert "none.csv" in err
+
+
+def test_check_lists_defects_and_its_exit_code_tells(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("bars.csv").write_text(bars())
+    assert run(["data", "import", "bars.csv", *OPTIONS, *MAP]) == 0
+    assert run(["data", "check"]) == 0
+    stored = next(Path("datasets/lake").rglob("*.parquet"))
+    content = bytearray(stored.read_bytes())
+    content[len(content) // 2] ^= 1
+    stored.write_bytes(content)
+    capsys.readouterr()
+    assert run(["data", "check", "--json"]) == 4
+    findings = json.loads(capsys.readouterr().out)
+    assert [finding["severity"] for finding in findings] == ["error"]
+    assert "SHA-256" in findings[0]["what"]

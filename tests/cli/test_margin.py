@@ -1,0 +1,95 @@
+"""`backtest liq` and `backtest margin`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from backtest.cli import run
+
+from .conftest import Refused
+
+LIQ = ["liq", "--symbol", "BTCUSDT", "--side", "long", "--entry", "100000", "--leverage", "50", "--as-of", "2025-11-08"]
+ACCOUNT = {
+    "venue": "binance",
+    "margin_mode": "isolated",
+    "positions": [
+        {
+            "symbol": "BTCUSDT",
+            "side": "long",
+            "qty": "1",
+            "entry_price": "100000",
+            "mark_price": "100000",
+            "leverage": "50",
+        }
+    ],
+}
+
+
+def test_liq_gives_the_liquidation_price_of_the_formula(capsys: pytest.CaptureFixture[str]) -> None:
+    """Tier 1: rate 0.4 %, deduction 0: (100,000 - 2,000) / (1 - 0.004)."""
+    assert run([*LIQ, "--notional", "100000", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)["positions"][0]
+    assert figures["liquidation_price"] == "98393.57429719"
+    assert figures["maintenance_margin"] == "400"
+    assert run([*LIQ, "--qty", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["positions"][0] == figures
+
+
+def test_liq_prints_a_table_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*LIQ, "--notional", "100000"]) == 0
+    out = capsys.readouterr().out
+    assert "long BTCUSDT" in out
+    assert "98393.57429719" in out
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "what"),
+    [
+        ([], 2, "give --notional or --qty"),
+        (["--qty", "1", "--notional", "1"], 2, "give --notional or --qty"),
+        (["--notional", "many"], 2, "give numbers"),
+        (["--qty", "-1"], 8, "qty"),
+        (["--qty", "1", "--venue", "binanc"], 8, 'did you mean "binance"?'),
+        (["--qty", "1", "--symbol", "BTCUSD"], 8, 'did you mean "BTCUSDT"?'),
+        (["--qty", "1", "--leverage", "500"], 8, "leverage"),
+        (["--qty", "1", "--margin-mode", "cross"], 2, "give --balance"),
+    ],
+)
+def test_liq_refuses_what_cannot_be_a_position(options: list[str], code: int, what: str, refused: Refused) -> None:
+    found, lines = refused(*LIQ, *options)
+    assert (found, len(lines)) == (code, 1)
+    assert what in lines[0]
+
+
+def test_margin_reads_an_account_or_a_list_of_them(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("one.json").write_text(json.dumps(ACCOUNT))
+    assert run(["margin", "one.json", "--json"]) == 0
+    one = json.loads(capsys.readouterr().out)
+    Path("many.json").write_text(json.dumps([ACCOUNT, {"venue": "binance"}, ACCOUNT]))
+    assert run(["margin", "many.json", "--json"]) == 0
+    many = json.loads(capsys.readouterr().out)
+    assert many[0] == many[2] == one
+    assert many[1]["error"]["code"] == "AccountError"
+
+
+def test_every_problem_of_an_account_is_a_line_that_names_file_and_place(refused: Refused) -> None:
+    bad = json.loads(json.dumps(ACCOUNT))
+    bad["positions"][0] |= {"qty": -1.5, "symbol": "BTCUSD", "levrage": "3"}
+    Path("bad.json").write_text(json.dumps(bad))
+    code, lines = refused("margin", "bad.json")
+    assert code == 8
+    assert len(lines) == 3
+    assert all(line.startswith("error: bad.json: ") for line in lines)
+    assert any('did you mean "leverage"?' in line for line in lines)
+
+
+@pytest.mark.parametrize("content", [None, "{", "[1]"])
+def test_a_file_that_holds_no_account_is_one_line(content: str | None, refused: Refused) -> None:
+    if content is not None:
+        Path("account.json").write_text(content)
+    code, lines = refused("margin", "account.json")
+    assert (code, len(lines)) == (8, 1)
+    assert "account.json" in lines[0]
