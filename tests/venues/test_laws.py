@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from backtest.venues.account import Account, Position
 from backtest.venues.account_json import read_account
 from backtest.venues.formulas import FORMULAS
 from backtest.venues.ladder import Ladder
@@ -18,7 +19,7 @@ from backtest.venues.symbols import load_table
 from backtest.venues.tiers import read_tiers, tier_tables
 from tests.venues.accounts import KINDS, accounts, ladders
 
-FAST = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+FAST = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 MANY = settings(FAST, max_examples=2_000)
 ALL = settings(FAST, max_examples=100_000)
 ALONE = ("binance isolated", "binance coin", "bybit isolated", "bybit inverse", "bybit classic")
@@ -186,11 +187,12 @@ def test_bybit_hedge_charges_the_larger_leg_the_net_and_the_hedged_fee_twice(con
     mark = large.mark_price if account.era == "uta_mark" else large.entry_price
     net_value = (large.qty - small.qty) * mark
     base = large.ladder.maintenance(net_value) if net_value else 0
-    assert larger.maintenance - base == FORMULAS_FEE(account, unit, large, large.qty + small.qty)
-    assert smaller.maintenance == FORMULAS_FEE(account, unit, small, 2 * small.qty)
+    assert larger.maintenance - base == closing_fee(account, large, large.qty + small.qty)
+    assert smaller.maintenance == closing_fee(account, small, 2 * small.qty)
 
 
-def FORMULAS_FEE(account: Any, unit: Any, leg: Any, size: Fraction) -> Fraction:  # noqa: N802
+def closing_fee(account: Account, leg: Position, size: Fraction) -> Fraction:
+    assert leg.leverage is not None
     rate = account.taker_fee * (1 - leg.side / leg.leverage)
     rounded = Fraction(-(-rate.numerator * 10**8 // rate.denominator), 10**8)
     return size * leg.entry_price * rounded
