@@ -27,6 +27,7 @@ from backtest.engine.oracle import (
     load_tiers,
     replay,
 )
+from backtest.engine.oracle.numbers import half_even
 from backtest.engine.oracle.path import bisect
 from backtest.engine.oracle.position import Position, exact_rows
 from backtest.errors import CoverageError, DataError, RuleError
@@ -239,6 +240,21 @@ def test_a_clearance_fee_takes_at_most_what_is_left():
     assert rows(result)[3:] == [("loss", "98.902"), ("clearance", "0.598")]
 
 
+def test_a_short_that_gaps_over_its_bankruptcy_price_fills_there():
+    result = replay(market(flat(0), flat(1, "120")), plan(side=-1))
+    assert result.fills[-1].price_e8 == e8("109.95")  # (1000 + 99.5) / 10
+    assert rows(result)[3:] == [("loss", "99.5")]
+
+
+@pytest.mark.parametrize(("trade", "cause"), [("89", "price"), ("89.05", "fee")])
+def test_after_an_action_only_the_fees_since_the_last_test_can_be_the_cause(trade, cause):
+    # 5 are sold at the trade open T, mark 92: equity 99.5 + 5 T - 500 + 460 - 500 less the fee, maintenance 4.6.
+    # Without the fee it holds at T <= 89.02
+    world = market(flat(0), bar(1, "92 92 92", f"{trade} {trade}"), flat(2))
+    result = replay(world, plan(release="keep", script=(ScriptedAction(1, REDUCE, 0.5, 0),)))
+    assert (result.outcome["cause"], result.outcome["exit_reason"]) == (cause, "liquidated")
+
+
 def test_funding_is_paid_before_the_test_and_is_the_cause_if_it_decides():
     world = market(flat(0), flat(1, "92"), flat(2, "92"), funding={0: "0.01", 2: "0.012"})
     result = replay(world, plan())
@@ -328,6 +344,13 @@ def test_a_step_down_that_cannot_help_closes_all():
     )
     assert result.outcome["exit_reason"] == "liquidated"
     assert len(result.fills) == 2
+
+
+def test_a_step_down_may_leave_one_step_where_no_rest_fits_the_lower_tier():
+    # steps of 7.5, 683 at the mark, are over the cap of 600: one of the two is closed
+    tiers = (TierRow(D(600), D("0.01"), D(0), D(20)), TierRow(D(9000), D("0.02"), D(6), D(20)))
+    world = market(flat(0), bar(1, "100 100 91"), flat(2, "95"), tiers=((0, tiers),))
+    assert replay(world, two_tier_plan(step=D("7.5"))).fills[1].qty_e8 == -e8("7.5")
 
 
 def test_two_breaches_are_counted_when_the_predicate_was_false_between():
@@ -495,8 +518,8 @@ def test_margin_with_latency_arrives_at_the_first_open_that_is_late_enough():
         (2 * HOUR, "add_margin", "arrival"),
     ]
     assert seen == [(109.5, 0.0, 90.0)]
-    late = replay(world, plan(rules=rules, latency_ms=HOUR, reaction="next_open", horizon_ms=4 * HOUR))
-    assert [t.time_ms for t in late.transfers if t.kind in ("send", "add_margin")] == [2 * HOUR, 3 * HOUR]
+    late = replay(world, plan(rules=rules, latency_ms=2 * HOUR, reaction="next_open", horizon_ms=4 * HOUR))
+    assert [t.time_ms for t in late.transfers if t.kind in ("send", "add_margin")] == [2 * HOUR, 4 * HOUR]
 
 
 def test_what_is_in_transit_at_the_end_goes_back():
@@ -511,7 +534,10 @@ def test_a_daily_cap_refuses_what_would_pass_it():
     world = market(*(flat(h) for h in range(22, 27)))
     rules = (rule((MOVE, 10.0, 0), Wake("every_bar")),)
     day = plan(entry_ms=22 * HOUR, rules=rules, daily_cap=D(15), horizon_ms=4 * HOUR)
+    # hour 23 brings 10; hours 24 and 25, the next day, 20
     assert [a.status for a in replay(world, day).actions] == ["done", "done", "daily_cap"]
+    exact = plan(entry_ms=22 * HOUR, rules=rules, daily_cap=D(20), horizon_ms=4 * HOUR)
+    assert [a.status for a in replay(world, exact).actions] == ["done", "done", "done"]
 
 
 def test_margin_can_be_removed_down_to_initial_margin():
@@ -526,6 +552,14 @@ def test_margin_can_be_removed_down_to_initial_margin():
     )
 
 
+def test_no_more_than_the_wallet_can_be_removed():
+    world = market(flat(0), flat(1, "150"), flat(2, "150"))
+    # wallet 99.5; equity 599.5 less IM 150 would be 449.5
+    for amount, status in ((-99.5, "done"), (-99.50000001, "not_removable")):
+        result = replay(world, plan(rules=(rule((MOVE, amount, 1), Wake("every_bar")),), horizon_ms=2 * HOUR))
+        assert [a.status for a in result.actions] == [status]
+
+
 def test_an_increase_takes_its_margin_from_the_free_balance():
     world = market(flat(0), flat(1), flat(2), flat(3))
     script = (
@@ -538,6 +572,17 @@ def test_an_increase_takes_its_margin_from_the_free_balance():
     assert [a.status for a in result.actions] == ["insufficient_free", "done", "done"]
     assert rows(result)[3:7] == [("fee", "0.25"), ("release", "49.5"), ("add_margin", "10.05"), ("fee", "0.05")]
     assert result.outcome["margin_added_e8"] == 0
+
+
+def test_the_margin_of_an_increase_is_rounded_up():
+    script = (ScriptedAction(1, REDUCE, 0.5, 0), ScriptedAction(1, INCREASE, 0.2, 0))
+    result = replay(market(flat(0), flat(1), flat(2)), plan(leverage=D(7), script=script, horizon_ms=2 * HOUR))
+    # quantity 7, of which 3.5 are sold; 0.7 are bought for 70: 70 / 7 and a fee of 0.035
+    assert rows(result, "add_margin") == [("add_margin", "10.035")]
+    # 1.05 is cut to 1.0: 100 / 7 = 14.285714285.. and a fee of 0.05
+    script = (ScriptedAction(1, REDUCE, 0.5, 0), ScriptedAction(1, INCREASE, 0.3, 0))
+    result = replay(market(flat(0), flat(1), flat(2)), plan(leverage=D(7), script=script, horizon_ms=2 * HOUR))
+    assert rows(result, "add_margin") == [("add_margin", "14.33571429")]
 
 
 def test_refusals_of_an_increase():
@@ -796,6 +841,10 @@ def test_a_hold_is_liquidated_in_the_first_bar_whose_open_or_extreme_meets_the_p
             break
     # prices here have two decimals and quantities one, so the exact predicate and the rounded one agree
     assert result.outcome["liquidation_ms"] == first
+
+
+def test_halves_go_to_the_even_neighbour():
+    assert [half_even(n, 4) for n in (2, 6, 10, 3, -2, -6, -3)] == [0, 2, 2, 1, 0, -2, -1]
 
 
 @settings(max_examples=200, deadline=None)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from backtest.engine.oracle.model import Fill, Plan, Result, Transfer
 from backtest.engine.oracle.numbers import E8, ceil_div, e8, fill_value, half_even, worse_price
-from backtest.engine.oracle.position import Position
+from backtest.engine.oracle.position import Figures, Position
 from backtest.errors import InvariantError
 from backtest.schema import ACCOUNTS
 
@@ -36,10 +36,21 @@ class Account:
         self.max_ratio_ppm: int | None = None
         self._result = result
         self._seen: tuple[int, int] | None = None  # least and greatest mark of the present stretch
+        self._figures: dict[int, Figures] = {}  # by mark, of the present stretch
 
     @property
     def wallet(self) -> int:
         return self.balances["margin"]
+
+    def figures(self, mark: int) -> Figures:
+        """Give equity, maintenance and initial margin at a mark; computed once in a stretch of constant state."""
+        if mark not in self._figures:
+            self._figures[mark] = self.position.figures(self.wallet, mark)
+        return self._figures[mark]
+
+    def liquidated(self, mark: int) -> bool:
+        """Say whether the liquidation predicate holds at a mark."""
+        return self.position.qty > 0 and self.figures(mark).liquidated
 
     # --- what was seen -------------------------------------------------------------------------------------------
 
@@ -49,12 +60,9 @@ class Account:
         self._seen = (min(low, mark), max(high, mark))
 
     def end_stretch(self) -> None:
-        """Close a stretch of constant state: take buffer and margin ratio at its least and greatest mark."""
-        marks, self._seen = self._seen, None
-        if marks is None or self.position.qty == 0:
-            return
-        for mark in marks:
-            figures = self.position.figures(self.wallet, mark)
+        """Close a stretch of constant state, before a change: take buffer and ratio at its least and greatest mark."""
+        for mark in self._seen or ():
+            figures = self.figures(mark)
             ratio = INFINITE_RATIO_PPM
             if figures.equity > 0:
                 ratio = min(ratio, ceil_div(figures.maintenance * 10**6, figures.equity))
@@ -62,6 +70,8 @@ class Account:
             if figures.buffer_base > 0:
                 buffer = figures.headroom * 10**6 // figures.buffer_base
                 self.min_buffer_ppm = buffer if self.min_buffer_ppm is None else min(self.min_buffer_ppm, buffer)
+        self._seen = None
+        self._figures.clear()
 
     # --- the two records -----------------------------------------------------------------------------------------
 
@@ -81,7 +91,8 @@ class Account:
         self.end_stretch()
         buying = signed_qty > 0
         value = fill_value(abs(signed_qty), price, buying=buying)
-        self.slippage += abs(value - fill_value(abs(signed_qty), price_before, buying=buying))
+        before = fill_value(abs(signed_qty), price_before, buying=buying)
+        self.slippage += max(0, value - before if buying else before - value)
         self.turnover += value
         self.position = position
         self._result.fills.append(Fill(at.time_ms, signed_qty, price, value, at.mark, at.cause, at.rule))

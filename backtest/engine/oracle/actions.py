@@ -135,7 +135,7 @@ class Desk:
 
     def _remove(self, amount: int, target: str, scene: Scene) -> str:
         account, mark = self.account, scene.at.mark
-        figures = account.position.figures(account.wallet, mark)
+        figures = account.figures(mark)
         if amount > min(account.wallet, figures.equity - figures.initial):
             return "not_removable"
         account.transfer(scene.at, "remove_margin", "margin", target, amount)

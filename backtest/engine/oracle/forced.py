@@ -41,7 +41,7 @@ def least_step_down(account: Account, plan: Plan, mark: int) -> int | None:
     """Give the least quantity, short of all, after whose close the predicate is false; None where none is.
 
     Sought tier by tier from the current one down: a piece ends where the rest reaches the next lower tier, and the
-    first piece whose end is safe is bisected.
+    first piece whose end is safe is bisected. A piece ends at the latest with one step left.
     """
     position, step = account.position, e8(plan.step)
     price = forced_price(account, plan, mark)
@@ -55,8 +55,8 @@ def least_step_down(account: Account, plan: Plan, mark: int) -> int | None:
     for tier in range(position.tier(mark), 0, -1):
         floor = position.rows[tier - 1].cap
         assert floor is not None, "only the last row may have no cap"
-        end = steps_to_notional(account, plan, floor, mark)
-        if end * step >= position.qty:
+        end = min(steps_to_notional(account, plan, floor, mark), position.qty // step - 1)
+        if end <= unsafe:
             return None
         if still_liquidated(end):
             unsafe = end
@@ -89,7 +89,7 @@ def _step_then_take_over(account: Account, plan: Plan, at: Moment) -> None:
         qty = steps_to_notional(account, plan, floor, at.mark) * e8(plan.step)
         if qty < account.position.qty:
             _close_at_market(account, plan, at, qty)
-            if not account.position.liquidated(account.wallet, at.mark):
+            if not account.liquidated(at.mark):
                 return
     price = account.position.bankruptcy_price(account.wallet)
     account.close_part(at, account.position.qty, price, price)

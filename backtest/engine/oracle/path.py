@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
+from backtest.engine.oracle.account import Account
 from backtest.engine.oracle.model import Wake
 from backtest.engine.oracle.numbers import E8
 from backtest.engine.oracle.position import Figures, Position
@@ -70,11 +71,7 @@ def bisect(holds: Callable[[int], bool], qty: int, start: int, end: int) -> int:
 
 
 def first_crossing(
-    position: Position,
-    wallet: int,
-    leg: tuple[int, int],
-    wakes: Iterable[tuple[tuple[int, int], Condition]],
-    liquidation: str,
+    account: Account, leg: tuple[int, int], wakes: Iterable[tuple[tuple[int, int], Condition]], liquidation: str
 ) -> Crossing | None:
     """Find what comes first on a leg: the liquidation predicate or a wake; at one mark liquidation comes first.
 
@@ -84,14 +81,14 @@ def first_crossing(
     conditions = list(wakes)
     if liquidation == "crossing":
         conditions.append((LIQUIDATION, _liquidated))
-    for first, last in pieces(position, start, end):
-        at_first, at_last = position.figures(wallet, first), position.figures(wallet, last)
+    for first, last in pieces(account.position, start, end):
+        at_first, at_last = account.figures(first), account.figures(last)
         found = []
         for what, holds in conditions:
             if holds(at_first):
                 found.append(Crossing(first, what))
             elif holds(at_last):
-                found.append(Crossing(_turn(position, wallet, holds, first, last), what))
+                found.append(Crossing(_turn(account, holds, first, last), what))
         if liquidation == "end" and last == end and at_last.liquidated:
             found.append(Crossing(end, LIQUIDATION))
         if found:
@@ -103,5 +100,5 @@ def _liquidated(figures: Figures) -> bool:
     return figures.liquidated
 
 
-def _turn(position: Position, wallet: int, holds: Condition, start: int, end: int) -> int:
-    return bisect(lambda mark: holds(position.figures(wallet, mark)), position.qty, start, end)
+def _turn(account: Account, holds: Condition, start: int, end: int) -> int:
+    return bisect(lambda mark: holds(account.figures(mark)), account.position.qty, start, end)

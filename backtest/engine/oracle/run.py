@@ -243,7 +243,7 @@ class _Run:
         self.account.see(mark)
         if not self.plan.liquidation:
             self._note_deficit(mark)
-        elif self.account.position.liquidated(self.account.wallet, mark):
+        elif self.account.liquidated(mark):
             self._force(bar, mark, cause())
         else:
             self.breaches.end()
@@ -257,7 +257,8 @@ class _Run:
         self.breaches.forced(held - self.account.position.qty, self.account.position.qty)
         if self.account.position.qty == 0:
             self._finish("liquidated", at)
-        self.account.see(mark)
+        else:
+            self.account.see(mark)
 
     def _cause_at_open(self, before: tuple[Position, int], mark: int) -> str:
         position, wallet = before
@@ -270,7 +271,7 @@ class _Run:
         return "price" if self.account.position.liquidated(without_fees, mark) else "fee"
 
     def _note_deficit(self, mark: int) -> None:
-        deficit = -self.account.position.figures(self.account.wallet, mark).headroom
+        deficit = -self.account.figures(mark).headroom
         largest = self.story.largest_deficit
         self.story.largest_deficit = deficit if largest is None else max(largest, deficit)
 
@@ -295,12 +296,11 @@ class _Run:
         tests = ["none", "end", "crossing"] if self.plan.liquidation else ["none"]
         here, forced = start, False
         while not self.over:
-            account = self.account
-            crossing = first_crossing(account.position, account.wallet, (here, end), pending.items(), tests[-1])
+            crossing = first_crossing(self.account, (here, end), pending.items(), tests[-1])
             if crossing is None:
                 break
             here = crossing.mark
-            account.see(here)
+            self.account.see(here)
             if crossing.what == LIQUIDATION:
                 tests.pop()
                 forced = True

@@ -35,7 +35,7 @@ def state_of(
 ) -> State:
     """Describe the account at a mark to one rule."""
     position, balances = account.position, account.balances
-    figures = position.figures(account.wallet, mark)
+    figures = account.figures(mark)
     last_ms = memory.last_action_ms
     return State(
         mark_price=natural(mark),
