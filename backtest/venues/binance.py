@@ -16,6 +16,16 @@ from backtest.venues.exact import cut, half_up
 from backtest.venues.solve import linear_root
 
 PORTFOLIO_LIQUIDATION = Fraction("1.05")  # uniMMR at or under which a portfolio account is liquidated
+SOURCES = {
+    "value": "Binance FAQ b3c689c1f50a44cabb3a84e663b81d93 (USDⓈ-M), ceccfcfb4e3a45e3b48b0b1bb1a8ae46 (COIN-M)",
+    "fee": "none on Binance",
+    "maintenance": "Binance FAQ b3c689c1f50a44cabb3a84e663b81d93: value x rate - maintenance amount",
+    "initial": "USDⓈ-M account API documentation: required with the current mark price",
+    "equity": "Binance FAQ b3c689c1f50a44cabb3a84e663b81d93; multi-assets: c983a9268cfa4e70a4916c276bb3b7bc; "
+    "portfolio: 4868b2f1aa6c4d08af973328462bb0bd",
+    "trigger": "Binance FAQ 360033525271 (liquidation protocols): margin ratio 100 %",
+    "price": "Binance FAQ b3c689c1f50a44cabb3a84e663b81d93 (USDⓈ-M), ceccfcfb4e3a45e3b48b0b1bb1a8ae46 (COIN-M)",
+}
 SHORT_MARKUP = Fraction("1.0015")  # a short order is costed at the last price plus 0.15 %
 
 
@@ -148,6 +158,11 @@ def cost_to_open(account: Account, unit: Unit, position: Position) -> Fraction |
 def displayed(account: Account, unit: Unit, symbol: str) -> Fraction | None:
     """Binance shows the liquidation price itself."""
     return None
+
+
+def reserve_text(account: Account, position: Position) -> str:
+    """Binance holds no closing fee back."""
+    return "0"
 
 
 def margin_amount(account: Account, value: Fraction) -> Fraction:

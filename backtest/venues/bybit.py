@@ -16,12 +16,21 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from backtest.venues.account import Account, Margins, Order, Position, State, Unit, total
-from backtest.venues.exact import cut, round_up, to_tick
+from backtest.venues.exact import cut, round_up, text, to_tick
 from backtest.venues.solve import linear_root
 
 BORROW_MAINTENANCE = Fraction("0.04")  # of a borrowed settle coin; bybit-exchange/docs spot-margin-uta position-tiers
 BORROW_INITIAL = Fraction("0.2")  # the same sample, tier 1
 RATE_DECIMALS = 4
+SOURCES = {
+    "value": "Bybit help centre, Mark Price (2026-09-04)",
+    "fee": "Bybit help centre, New Margin Calculation (2025-09-18): taker fee at the bankruptcy price",
+    "maintenance": "Bybit help centre, Maintenance Margin (2026-04-16)",
+    "initial": "Bybit help centre, Initial Margin (2026-04-30)",
+    "equity": "Bybit help centre, Trading Terms and Formulas in Unified Trading Account (2026-03-13)",
+    "trigger": "Bybit help centre, Trading Rules: Liquidation Process (2026-08-07)",
+    "price": "Bybit help centre, Liquidation Price under Isolated Mode (2026-05-27), Bankruptcy Price",
+}
 
 
 def units(account: Account) -> tuple[Unit, ...]:
@@ -206,6 +215,12 @@ def displayed(account: Account, unit: Unit, symbol: str) -> Fraction | None:
         net * (1 + (BORROW_MAINTENANCE if borrowed else 0))
     )
     return estimate if estimate > 0 else None
+
+
+def reserve_text(account: Account, position: Position) -> str:
+    """Write the closing-fee reserve with its numbers."""
+    rate = _fee_rate(account, position.side, position.inverse, position.leverage)
+    return f"{text(position.entry_value, 8)} entry value × {text(rate)} fee"
 
 
 def margin_amount(account: Account, value: Fraction) -> Fraction:

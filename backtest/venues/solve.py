@@ -13,10 +13,14 @@ Piece = tuple[Fraction, Fraction | None]
 
 
 class Boundary(NamedTuple):
-    """A price on one side of which the account is alive; `alive_above`: the side with the higher prices."""
+    """A price on one side of which the account is alive; `alive_above`: the side with the higher prices.
+
+    `slope` is that of headroom there, per unit of price (inverse: of 1 / price).
+    """
 
     price: Fraction
     alive_above: bool
+    slope: Fraction
 
 
 def nearest_boundary(
@@ -45,7 +49,7 @@ def nearest_boundary(
     if concave and headroom(mark) > 0:
         sides = _sides_of(function, edges, pieces, flip(mark))
     turns = (turn for side in sides for turn in _turns(function, side))
-    found = [Boundary(flip(x), alive_right != inverse) for x, alive_right in turns if x > 0]
+    found = [Boundary(flip(x), alive_right != inverse, slope) for x, alive_right, slope in turns if x > 0]
     return min(found, key=lambda boundary: abs(boundary.price - mark), default=None)
 
 
@@ -73,20 +77,20 @@ def _sides_of(function: Function, edges: list[Fraction], pieces: list[Piece], he
     return [pieces[max(first_alive - 1, 0) : first_alive + 1], pieces[first_dead : first_dead + 2]]
 
 
-def _turns(function: Function, pieces: list[Piece]) -> Iterator[tuple[Fraction, bool]]:
-    """Walk the pieces and give each point where the sign turns, and the sign to its right."""
+def _turns(function: Function, pieces: list[Piece]) -> Iterator[tuple[Fraction, bool, Fraction]]:
+    """Walk the pieces and give each point where the sign turns, whether it is positive to its right, and the slope."""
     before: bool | None = None
     for piece in pieces:
         left, right = piece
         slope, at_left = _line(function, piece)
         starts = at_left > 0 or (at_left == 0 and slope > 0)
         if before is not None and before != starts:
-            yield left, starts
+            yield left, starts, slope
         before = starts
         root = left - at_left / slope if slope else None
         if root is not None and root > left and (right is None or root < right):
             before = slope > 0
-            yield root, before
+            yield root, before, slope
 
 
 def _line(function: Function, piece: Piece) -> tuple[Fraction, Fraction]:

@@ -1,0 +1,135 @@
+"""Show the arithmetic of an account: each step with its numbers, its result and its source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+from backtest.venues.account import Account, Position, Unit
+from backtest.venues.exact import text
+from backtest.venues.formulas import FORMULAS
+from backtest.venues.report import Result, bankruptcy_boundary, liquidation_boundary, unit_of
+from backtest.venues.solve import Boundary
+
+DECIMALS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of arithmetic: what it is, the formula with its numbers, the result, and where the formula is from."""
+
+    label: str
+    formula: str
+    result: str
+    source: str
+
+
+def explain(result: Result) -> tuple[Step, ...]:
+    """Give every step of a computed account, positions first, in the order in which they build on each other.
+
+    Results are exact before the venue's rounding, shown to 8 decimals.
+    """
+    account = result.source
+    steps = [step for position in account.positions for step in _position_steps(account, position)]
+    formulas = FORMULAS[account.venue]
+    unit = formulas.account_unit(account, formulas.units(account))
+    return (*steps, *(_pool_steps(account, unit) if unit else ()))
+
+
+def _position_steps(account: Account, position: Position) -> Iterator[Step]:
+    formulas, unit = FORMULAS[account.venue], unit_of(account, position)
+    sources = formulas.SOURCES
+    name = f"{position.symbol} {'long' if position.side > 0 else 'short'}"
+    size, mark, entry = _t(position.size), _t(position.mark_price), _t(position.entry_price)
+    times, profit = ("/", f"(1 / {entry} - 1 / {mark})") if position.inverse else ("×", f"({mark} - {entry})")
+    yield Step(f"{name}: value", f"{size} {times} {mark}", _t(position.value), sources["value"])
+    sign = "" if position.side > 0 else "-"
+    yield Step(f"{name}: unrealised profit", f"{sign}{size} × {profit}", _t(position.unrealized), sources["value"])
+    yield from _margin_steps(account, unit, position, name)
+    if unit.kind == "isolated":
+        yield from _state_steps(account, unit, name)
+    if unit.kind == "portfolio":
+        return
+    found = liquidation_boundary(account, unit, position.symbol)
+    what = "equity - maintenance margin"
+    if found is not None:
+        what += f" in tier {position.ladder.index(position.value_at(found.price)) + 1}"
+    yield _boundary_step(account, f"{name}: liquidation price", position, found, what)
+    gone = bankruptcy_boundary(account, unit, position.symbol)
+    yield _boundary_step(account, f"{name}: bankruptcy price", position, gone, "what is left of the margin")
+
+
+def _margin_steps(account: Account, unit: Unit, position: Position, name: str) -> Iterator[Step]:
+    formulas = FORMULAS[account.venue]
+    sources = formulas.SOURCES
+    own, value = formulas.margins(account, unit, position), formulas.tier_value(account, unit, position)
+    number = position.ladder.index(value)
+    row = position.ladder.rows[number]
+    base = position.ladder.maintenance(value) if value else Fraction(0)
+    cap = "without end" if row.cap is None else f"up to {_t(row.cap)}"
+    tier = f"{_t(value)} lies in tier {number + 1}, {cap}: rate {_t(row.rate)}, deduction {_t(row.deduction)}"
+    yield Step(f"{name}: tier", tier, str(number + 1), position.ladder.source)
+    reserve = own.maintenance - base
+    if reserve and unit.kind != "classic_cross":
+        yield Step(
+            f"{name}: closing-fee reserve", formulas.reserve_text(account, position), _t(reserve), sources["fee"]
+        )
+    plus = f" + {_t(reserve)}" if reserve else ""
+    formula = f"{_t(value)} × {_t(row.rate)} - {_t(row.deduction)}{plus}"
+    yield Step(f"{name}: maintenance margin", formula, _t(own.maintenance), sources["maintenance"])
+    if own.initial is not None and position.leverage is not None:
+        held = _t((own.initial - reserve) * position.leverage)
+        formula = f"{held} / {_t(position.leverage)}{plus}"
+        yield Step(f"{name}: initial margin", formula, _t(own.initial), sources["initial"])
+
+
+def _state_steps(account: Account, unit: Unit, name: str) -> Iterator[Step]:
+    formulas = FORMULAS[account.venue]
+    sources, now = formulas.SOURCES, formulas.state(account, unit)
+    profit = sum((p.unrealized for p in unit.positions), start=Fraction(0))
+    formula = f"{_t(now.equity - profit)} + {_t(profit)}"
+    yield Step(f"{name}: equity", f"margin and unrealised profit: {formula}", _t(now.equity), sources["equity"])
+    yield from _ratio_steps(account, unit, name)
+
+
+def _pool_steps(account: Account, unit: Unit) -> Iterator[Step]:
+    formulas = FORMULAS[account.venue]
+    sources, now, name = formulas.SOURCES, formulas.state(account, unit), f"pool in {unit.asset}"
+    balances = " + ".join(f"{_t(c.amount)} {c.asset}" for c in account.collateral)
+    yield Step(
+        f"{name}: equity", f"counted value of {balances}, and unrealised profit", _t(now.equity), sources["equity"]
+    )
+    each = " + ".join(_t(formulas.margins(account, unit, p).maintenance) for p in unit.positions)
+    yield Step(f"{name}: maintenance margin", each or "0", _t(now.maintenance), sources["maintenance"])
+    yield from _ratio_steps(account, unit, name)
+
+
+def _ratio_steps(account: Account, unit: Unit, name: str) -> Iterator[Step]:
+    formulas = FORMULAS[account.venue]
+    sources, now = formulas.SOURCES, formulas.state(account, unit)
+    ratio = formulas.ratios(account, unit)[1]
+    if ratio is not None:
+        formula = f"{_t(now.maintenance)} / {_t(now.equity)}"
+        yield Step(f"{name}: margin ratio, 1 is liquidation", formula, _t(ratio), sources["trigger"])
+    if now.initial is not None and now.initial > now.maintenance:
+        width = now.initial - now.maintenance
+        formula = f"({_t(now.equity)} - {_t(now.maintenance)}) / ({_t(now.initial)} - {_t(now.maintenance)})"
+        yield Step(f"{name}: buffer, 0 is liquidation", formula, _t(now.headroom / width), "definition")
+
+
+def _boundary_step(account: Account, label: str, position: Position, found: Boundary | None, what: str) -> Step:
+    """Show a price as the root of the line that headroom follows in its tier."""
+    formulas = FORMULAS[account.venue]
+    source = formulas.SOURCES["price"]
+    if found is None:
+        return Step(label, f"{what} does not turn at any price", "none", source)
+    x = 1 / found.price if position.inverse else found.price
+    mark = "/ price" if position.inverse else "× price"
+    price = formulas.price(position, found.price, alive_above=found.alive_above)
+    line = f"{_t(-found.slope * x)} {'+' if found.slope >= 0 else '-'} {_t(abs(found.slope))} {mark} = 0"
+    return Step(label, f"{what}: {line}", _t(price), source)
+
+
+def _t(value: Fraction) -> str:
+    return text(value, DECIMALS)

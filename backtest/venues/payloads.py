@@ -1,0 +1,107 @@
+"""Turn raw answers of the venues into the JSON form of an account.
+
+A position answer holds no wallet of a cross pool: `collateral` stays empty there, and computing the account says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import Any
+
+from backtest.errors import AccountError
+from backtest.units import time_text
+
+
+def from_binance_position_risk(raw: object) -> dict[str, Any]:
+    """Convert the answer of GET /fapi/v2/positionRisk, /fapi/v3/positionRisk or /dapi/v1/positionRisk.
+
+    The isolated wallet is `isolatedWallet`, else `isolatedMargin` - `unRealizedProfit`.
+
+    Raises AccountError where the answer has another form.
+    """
+    rows = [row for row in _rows(raw, "positionAmt") if Decimal(str(row["positionAmt"]))]
+    positions = [_binance_position(row) for row in rows]
+    return {
+        "venue": "binance",
+        "as_of": _day(row.get("updateTime") for row in rows),
+        "margin_mode": _common_mode(positions),
+        "position_mode": "hedge" if any(row.get("positionSide") in ("LONG", "SHORT") for row in rows) else "one_way",
+        "collateral": [],
+        "positions": positions,
+    }
+
+
+def from_bybit_position_list(raw: object) -> dict[str, Any]:
+    """Convert the answer of GET /v5/position/list, whole or its list.
+
+    In isolated mode the margin beyond the initial margin, `positionBalance` - `positionIM`, is extra margin.
+
+    Raises AccountError where the answer has another form.
+    """
+    rows = [row for row in _rows(raw, "size") if Decimal(str(row["size"] or 0))]
+    moments = (
+        [raw.get("time")] if isinstance(raw, Mapping) and raw.get("time") else [r.get("updatedTime") for r in rows]
+    )
+    positions = [_bybit_position(row) for row in rows]
+    return {
+        "venue": "bybit",
+        "as_of": _day(moments),
+        "margin_mode": _common_mode(positions),
+        "position_mode": "hedge" if any(int(row.get("positionIdx") or 0) for row in rows) else "one_way",
+        "collateral": [],
+        "positions": positions,
+    }
+
+
+def _binance_position(row: Mapping[str, Any]) -> dict[str, Any]:
+    amount = Decimal(str(row["positionAmt"]))
+    margin = Decimal(str(row.get("isolatedMargin") or 0))
+    isolated = row["marginType"] == "isolated" if "marginType" in row else margin != 0
+    wallet = row.get("isolatedWallet") or str(margin - Decimal(str(row["unRealizedProfit"])))
+    return {
+        "symbol": row["symbol"],
+        "side": "long" if amount > 0 else "short",
+        "qty": str(abs(amount)),
+        "entry_price": row["entryPrice"],
+        "mark_price": row["markPrice"],
+        "leverage": row.get("leverage"),
+        "isolated_wallet": wallet if isolated else None,
+        "margin_mode": "isolated" if isolated else "cross",
+    }
+
+
+def _bybit_position(row: Mapping[str, Any]) -> dict[str, Any]:
+    isolated = int(row.get("tradeMode") or 0) == 1
+    held, initial = row.get("positionBalance"), row.get("positionIM")
+    extra = Decimal(str(held)) - Decimal(str(initial)) if isolated and held and initial else Decimal(0)
+    return {
+        "symbol": row["symbol"],
+        "side": "long" if row["side"] == "Buy" else "short",
+        "qty": row["size"],
+        "entry_price": row["avgPrice"],
+        "mark_price": row["markPrice"],
+        "leverage": row["leverage"],
+        "extra_margin": format(extra, "f"),
+        "margin_mode": "isolated" if isolated else "cross",
+    }
+
+
+def _rows(raw: object, key: str) -> list[Mapping[str, Any]]:
+    """Find the list of positions in an answer."""
+    inner = raw.get("result", raw) if isinstance(raw, Mapping) else raw
+    rows = inner.get("list", [inner]) if isinstance(inner, Mapping) else inner
+    if not isinstance(rows, list) or not all(isinstance(row, Mapping) and key in row for row in rows):
+        raise AccountError.at("payload", f'is not a list of positions with "{key}"', "give the raw answer of the venue")
+    return rows
+
+
+def _day(moments: Iterable[object]) -> str | None:
+    """Give the latest UTC day among epoch milliseconds."""
+    known = [int(str(moment)) for moment in moments if moment]
+    return time_text(max(known))[:10] if known else None
+
+
+def _common_mode(positions: list[dict[str, Any]]) -> str:
+    """Give the mode of the account: cross where one position is."""
+    return "cross" if any(position["margin_mode"] == "cross" for position in positions) else "isolated"

@@ -1,0 +1,63 @@
+"""Raw answers of the venues become accounts."""
+
+from __future__ import annotations
+
+import pytest
+
+from backtest.errors import AccountError
+from backtest.venues.payloads import from_binance_position_risk, from_bybit_position_list
+from backtest.venues.report import compute
+
+# A recorded isolated position of 2024-10-24; its printed liquidation price is part of the answer.
+ENA = {
+    "symbol": "ENAUSDT",
+    "positionAmt": "65457",
+    "entryPrice": "0.4281605481461",
+    "markPrice": "0.37870000",
+    "unRealizedProfit": "-3237.53856678",
+    "liquidationPrice": "0.24836096",
+    "leverage": "3",
+    "marginType": "isolated",
+    "isolatedMargin": "8725.45720255",
+    "positionSide": "BOTH",
+    "updateTime": 1729728003000,
+}
+
+
+def test_binance_answer_gives_its_own_liquidation_price() -> None:
+    account = from_binance_position_risk([ENA, ENA | {"positionAmt": "0.0"}])
+    assert account["as_of"] == "2024-10-24"
+    assert compute(account).positions[0].liquidation_price == ENA["liquidationPrice"]
+
+
+def test_binance_cross_answer_says_that_the_wallet_is_missing() -> None:
+    account = from_binance_position_risk([ENA | {"marginType": "cross"}])
+    with pytest.raises(AccountError, match="USDT is missing"):
+        compute(account)
+
+
+def test_bybit_answer_keeps_extra_margin() -> None:
+    row = {
+        "symbol": "BTCUSDT",
+        "side": "Buy",
+        "size": "1",
+        "avgPrice": "40000",
+        "markPrice": "40000",
+        "leverage": "50",
+        "tradeMode": 1,
+        "positionIdx": 0,
+        "positionBalance": "3821.56",
+        "positionIM": "821.56",
+        "updatedTime": "1786060800000",
+    }
+    account = from_bybit_position_list({"result": {"list": [row], "category": "linear"}, "time": 1786060800000})
+    figures = compute(account).positions[0]
+    assert figures.initial_margin == "821.56"
+    assert figures.liquidation_price is not None
+    assert figures.liquidation_price.startswith("36380.25")
+
+
+@pytest.mark.parametrize("raw", [None, {"code": -2015, "msg": "Invalid key"}, [1]])
+def test_another_answer_is_refused(raw: object) -> None:
+    with pytest.raises(AccountError, match="not a list of positions"):
+        from_binance_position_risk(raw)
