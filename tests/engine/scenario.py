@@ -30,12 +30,10 @@ from backtest.units import duration_ms, e8_text, time_ms, to_e8
 
 HOUR_MS = 3_600_000
 
+HOLD = VERBS.index("hold")
 REDUCE = VERBS.index("reduce")
-INCREASE = VERBS.index("increase")
 CLOSE = VERBS.index("close")
 MOVE_MARGIN = VERBS.index("move_margin")
-SET_LEVERAGE = VERBS.index("set_leverage")
-TRADE = VERBS.index("trade")
 
 
 # --- the rules that scenarios use ----------------------------------------------------------------------------------
@@ -61,7 +59,21 @@ def top_up_share(state: Any, p: Any) -> tuple[int, float, int]:
     return MOVE_MARGIN, p.share * state.headroom, 0
 
 
-RULES = {"deleverage": deleverage, "top_up": top_up, "exit": leave, "top_up_share": top_up_share}
+def patient_top_up(state: Any, p: Any) -> tuple[int, float, int]:
+    """Add margin from the given call on, counted in the rule's own memory."""
+    state.memory[0] += 1.0
+    if state.memory[0] < p.calls:
+        return HOLD, 0.0, 0
+    return MOVE_MARGIN, p.amount, 0
+
+
+RULES = {
+    "deleverage": deleverage,
+    "top_up": top_up,
+    "exit": leave,
+    "top_up_share": top_up_share,
+    "patient_top_up": patient_top_up,
+}
 
 # --- the text ------------------------------------------------------------------------------------------------------
 
@@ -137,7 +149,8 @@ def read_scenario(path: Path) -> Scenario:
     settings: dict[str, Row] = {block: {} for block in SETTINGS}
     tables: dict[str, list[Row]] = {block: [] for block in COLUMNS}
     outcome: Row = {}
-    block, header = "", []
+    block = ""
+    header: list[str] = []
     for number, raw in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         words = raw.partition("#")[0].split()
         if not words:
@@ -160,8 +173,8 @@ def read_scenario(path: Path) -> Scenario:
     return Scenario(path.stem, settings, tables, outcome)
 
 
-def _pairs(words: list[str], separator: str = "=") -> Row:
-    return dict(word.split(separator, 1) for word in words)  # type: ignore[misc]
+def _pairs(words: list[str]) -> Row:
+    return dict(word.split("=", 1) for word in words)
 
 
 def _header(block: str, words: list[str]) -> list[str]:
