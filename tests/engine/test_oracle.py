@@ -7,14 +7,17 @@ A long is liquidated where 99.5 + 10 p - 1000 <= 0.1 p, which is p <= 90.959595.
 
 from __future__ import annotations
 
+import ast
 import math
 from decimal import Decimal
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backtest.engine import oracle
 from backtest.engine.oracle import (
     Bar,
     Market,
@@ -684,7 +687,20 @@ def test_the_largest_deficit_is_the_margin_that_was_missing():
     assert replay(market(*bars), plan(posted_margin=enough - D("1e-8"))).outcome["liquidated"] is True
 
 
-# --- inputs --------------------------------------------------------------------------------------------------------
+# --- independence and inputs --------------------------------------------------------------------------------------------------------
+
+
+def test_the_oracle_imports_nothing_of_the_package_but_schema_and_errors():
+    files = list(Path(oracle.__file__).parent.glob("*.py"))
+    imported = {
+        node.module
+        for file in files
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module is not None and node.module.startswith("backtest")
+    }
+    others = {name for name in imported if not name.startswith("backtest.engine.oracle")}
+    assert len(files) > 5
+    assert others == {"backtest.schema", "backtest.errors"}
 
 
 def test_tier_tables_are_read_with_their_first_days():
