@@ -1,0 +1,139 @@
+"""Replay a batch of runs under one strategy: allocate the book, call the kernel in chunks, collect the rows.
+
+A chunk's rows are copied out when the book is full or the chunk is done, so memory is bounded by what is kept, and
+Ctrl-C is answered between chunks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from backtest.engine import cells as at
+from backtest.engine.actions import Desk
+from backtest.engine.compiled import Rules
+from backtest.engine.ledger import ACTION_ROW, FILL_ROW, TRANSFER_ROW, Book
+from backtest.engine.plan import OUTCOME_ROW, SCRIPT_ROW, Plan
+from backtest.engine.replay import replay
+from backtest.engine.state import MEMORY_SIZE, STATE_DTYPE
+from backtest.errors import InvariantError
+
+if TYPE_CHECKING:
+    from backtest.schema import Tape
+
+Rows = npt.NDArray[np.void]
+CHUNK_RUNS = 2000
+QUEUE_ROWS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a study fixes for every run: costs, account form and reserve."""
+
+    slippage_e8: int = 0
+    liquidation_slippage_e8: int = 0
+    clearance_e8: int = 0
+    cross: bool = False
+    takeover: bool = False
+    fee_reserve: bool = False
+    keep: bool = False
+    latency_ms: int = 0
+    daily_cap_e8: int | None = None
+
+    def plan(self, rules: Rules, *, next_open: bool, liquidate: bool = True, skip: bool = True) -> Plan:
+        """Join the terms with a strategy's rules and one reaction."""
+        buffer, ratio, headroom = rules.bounds()
+        return Plan(
+            self.slippage_e8,
+            self.liquidation_slippage_e8,
+            self.clearance_e8,
+            int(self.cross),
+            int(self.takeover),
+            int(self.fee_reserve),
+            int(self.keep),
+            int(next_open),
+            self.latency_ms,
+            -1 if self.daily_cap_e8 is None else self.daily_cap_e8,
+            int(liquidate),
+            int(skip),
+            rules.wake_rule,
+            rules.wake_index,
+            rules.wake_kind,
+            rules.wake_value,
+            rules.cooldown_ms,
+            buffer,
+            ratio,
+            headroom,
+            rules.has("every_bar"),
+            rules.has("on_funding"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a batch of runs left: outcomes by run, and the rows of the runs whose rows are kept."""
+
+    outcomes: Rows
+    transfers: Rows
+    fills: Rows
+    actions: Rows
+
+
+def _book(transfer_rows: int) -> Book:
+    rows = (transfer_rows, transfer_rows // 2, transfer_rows // 2)
+    arrays = [np.zeros(n, dtype) for n, dtype in zip(rows, (TRANSFER_ROW, FILL_ROW, ACTION_ROW), strict=True)]
+    return Book(arrays[0], arrays[1], arrays[2], np.zeros(4, np.int64), 1)
+
+
+def replay_batch(
+    tape: Tape,
+    plan: Plan,
+    rules: Rules,
+    runs: Rows,
+    *,
+    script: Rows | None = None,
+    keep_all: bool = False,
+    record: bool = True,
+    progress: Callable[[int], None] | None = None,
+    book_rows: int = 1 << 18,
+) -> Batch:
+    """Replay runs (rows of `plan.RUN_ROW`) over a tape; rows are kept for liquidated runs, or for all.
+
+    The `run` column of the rows counts from 0 over `runs`. Raises InvariantError when a run's rows pass any book.
+    """
+    if not len(tape.time_ms):
+        raise InvariantError.at("replay", "the tape has no bar")
+    outcomes = np.zeros(len(runs), OUTCOME_ROW)
+    kept: tuple[list[Rows], list[Rows], list[Rows]] = ([], [], [])
+    memory = np.zeros((at.RULES_MAX, MEMORY_SIZE))
+    queue = np.zeros((QUEUE_ROWS, 3), np.int64)
+    state = np.zeros(1, STATE_DTYPE)
+    script = np.zeros(0, SCRIPT_ROW) if script is None else script
+    book = _book(book_rows)._replace(record=int(record))
+
+    def flush() -> None:
+        for rows, count, parts in zip(book[:3], book.cursor[:3], kept, strict=True):
+            parts.append(rows[:count].copy())
+        book.cursor[:] = 0
+
+    first = 0
+    while first < len(runs):
+        last = min(first + CHUNK_RUNS, len(runs))
+        desk = Desk(book, queue, rules.functions, rules.params, state, memory, script)
+        done = replay(tape, plan, desk, runs, outcomes, first, last, int(keep_all))
+        if done == first and not book.cursor[:3].any():
+            if book_rows > 1 << 26:
+                raise InvariantError.at(f"run {first}", "one run wrote more rows than any book holds")
+            book_rows *= 4
+            book = _book(book_rows)._replace(record=int(record))
+        elif done < last or book.cursor[0] > book_rows // 2:
+            flush()
+        if progress is not None and done > first:
+            progress(done - first)
+        first = done
+    flush()
+    return Batch(outcomes, *(np.concatenate(parts) for parts in kept))

@@ -1,0 +1,59 @@
+"""Compile the engine's functions with numba, with a cache that no edit can make stale.
+
+numba's disk cache notices an edit in the file of a function but not in the files it calls. So the cache folder is
+named by a hash over all sources of the engine: another source, another folder. vectorbt's own cache is left alone.
+
+`BACKTEST_JIT` chooses how the engine runs: `1` compiled (default), `bounds` compiled with bounds checks, `0` in plain
+Python. All three give the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+import numba.core.caching
+
+MODE = os.environ.get("BACKTEST_JIT", "1")
+if MODE not in ("0", "1", "bounds"):
+    raise ValueError(f'BACKTEST_JIT is "{MODE}"; it must be 1, bounds or 0')
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def source_hash() -> str:
+    """Hash the engine's sources, numba and Python: whatever changes the machine code."""
+    digest = hashlib.sha256(f"{numba.__version__} {sys.version} {MODE}".encode())
+    folder = Path(__file__).parent
+    for path in [*sorted(folder.glob("*.py")), folder.parent / "schema.py"]:
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def cache_dir() -> Path:
+    """Give the folder of compiled code for exactly these sources."""
+    base = os.environ.get("BACKTEST_CACHE") or os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "liquidation-backtest" / source_hash()
+
+
+def jit(function: Function, signature: Any = None) -> Function:
+    """Compile a function in nopython mode, or return it as it is when `BACKTEST_JIT=0`.
+
+    fastmath stays off and no float contraction is allowed: the same bits on every call.
+    """
+    if MODE == "0":
+        return function
+    options: dict[str, Any] = {"cache": True, "boundscheck": MODE == "bounds", "error_model": "numpy"}
+    before = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = str(cache_dir())
+    try:
+        decorate = numba.njit(**options) if signature is None else numba.njit(signature, **options)
+        compiled: Function = decorate(function)
+        return compiled
+    finally:
+        numba.config.CACHE_DIR = before

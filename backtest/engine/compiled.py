@@ -1,0 +1,238 @@
+"""From a rule as written to a function the kernel can call, and from a strategy's rules to the kernel's arrays.
+
+A rule file is copied, with a generated shim, into the cache under a name that holds its hash, imported under that
+name and compiled there: once, then read back. In plain Python mode the author's function is called as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import sys
+import warnings
+from collections import namedtuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+from numba import types
+from numba.core import errors as numba_errors
+from numba.extending import overload, register_jitable
+
+from backtest.engine import cells as at
+from backtest.engine import rules as api
+from backtest.engine.compile import MODE, cache_dir, jit
+from backtest.engine.plan import INT64_MIN, NONE, THRESHOLDS, WAKE_KINDS
+from backtest.engine.rules import Rule, Wish
+from backtest.engine.state import STATE_DTYPE, STATE_FIELDS
+from backtest.errors import RuleError
+from backtest.units import E8
+
+PARAMS_MAX = 16
+WISH = types.Tuple((types.int64, types.float64, types.int64))
+SIGNATURE = WISH(numba.from_dtype(STATE_DTYPE), types.float64[::1])
+
+warnings.filterwarnings("ignore", "First-class function type feature is experimental")
+
+for _verb in (api.reduce, api.increase, api.close, api.set_leverage):
+    register_jitable(_verb)
+
+
+@overload(api.move_margin, prefer_literal=True)
+def _move_margin(amount: Any, source: Any = "reserve") -> Callable[..., Wish]:
+    """Resolve the source while compiling, so that no text is handled in the kernel."""
+    name = getattr(source, "literal_value", getattr(source, "value", source))
+    target = api.SOURCES.index(name)
+
+    def implementation(amount: float, source: str = "reserve") -> Wish:
+        return (4, float(amount), target)
+
+    return implementation
+
+
+_SHIM = """
+
+# --- generated: how the replay calls the rule ---
+from collections import namedtuple as _namedtuple
+from backtest.engine.compile import jit as _jit
+from backtest.engine.compiled import SIGNATURE as _SIGNATURE
+
+_Params = _namedtuple("_Params", {names!r})
+_function = _jit({rule}.function)
+
+
+def _shim(state, values):
+    return _function(state, _Params({arguments}))
+
+
+COMPILED = _jit(_shim, _SIGNATURE)
+"""
+
+
+def _hold(state: Any, values: Any) -> Wish:
+    return (0, 0.0, 0)
+
+
+HOLD_RULE = jit(_hold, SIGNATURE)
+
+
+def _shim_text(rule: Rule, source: str) -> str:
+    arguments = [f"values[{i}] != 0.0" if p.is_switch else f"values[{i}]" for i, p in enumerate(rule.params.values())]
+    names = list(rule.params) or ["none"]
+    return source + _SHIM.format(names=names, rule=rule.name, arguments=", ".join(arguments) or "0.0")
+
+
+def _import_copy(rule: Rule, text: str) -> Any:
+    """Write the copy once and import it under its own name."""
+    name = f"rule_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    folder = cache_dir() / "rules"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.py"
+    if not path.exists() or path.read_text() != text:
+        temporary = path.with_suffix(f".{id(text)}.tmp")
+        temporary.write_text(text)
+        temporary.replace(path)
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise RuleError.at(rule.path, "cannot be imported")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # numba looks the module up while it compiles
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def compile_rule(rule: Rule) -> Callable[[Any, Any], Wish]:
+    """Give the function the kernel calls for a rule.
+
+    Raises RuleError with the rule's file and the reason when it cannot be compiled.
+    """
+    if MODE == "0":
+        params = namedtuple("Params", list(rule.params) or ["none"])  # type: ignore[misc]
+        switches = [p.is_switch for p in rule.params.values()]
+
+        def plain(state: Any, values: Any) -> Wish:
+            given = [bool(v) if s else float(v) for s, v in zip(switches, values, strict=False)]
+            return rule.function(state, params(*(given or [0.0])))
+
+        return plain
+    try:
+        module = _import_copy(rule, _shim_text(rule, Path(rule.path).read_text()))
+    except numba_errors.NumbaError as error:
+        reason = str(error).strip().split("\n")[0]
+        raise RuleError.at(rule.path, f'rule "{rule.name}" does not compile: {reason}', _hint(error)) from None
+    compiled: Callable[[Any, Any], Wish] = module.COMPILED
+    return compiled
+
+
+def _hint(error: Exception) -> str:
+    text = str(error)
+    for line in text.split("\n"):
+        if "line" in line and "File" in line:
+            return line.strip()
+    return "use plain arithmetic on state, p and state.memory, and return one verb"
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """A strategy's rules as the kernel takes them."""
+
+    functions: tuple[Any, ...]
+    params: npt.NDArray[np.float64]
+    wake_rule: npt.NDArray[np.int64]
+    wake_index: npt.NDArray[np.int64]
+    wake_kind: npt.NDArray[np.int64]
+    wake_value: npt.NDArray[np.int64]
+    cooldown_ms: npt.NDArray[np.int64]
+
+    @property
+    def has_threshold(self) -> bool:
+        return bool(np.any(self.wake_kind < THRESHOLDS))
+
+    def bounds(self) -> tuple[int, int, int]:
+        """Give the loosest threshold of each kind: largest buffer, least ratio, largest headroom."""
+        chosen = [self.wake_value[self.wake_kind == kind] for kind in range(THRESHOLDS)]
+        buffer, ratio, headroom = chosen
+        return (
+            int(buffer.max()) if len(buffer) else NONE,
+            int(ratio.min()) if len(ratio) else NONE,
+            int(headroom.max()) if len(headroom) else INT64_MIN,
+        )
+
+    def has(self, kind: str) -> int:
+        return int(np.any(self.wake_kind == WAKE_KINDS.index(kind)))
+
+
+def prepare(uses: Sequence[tuple[Rule, dict[str, float | bool], int]]) -> Rules:
+    """Compile a strategy's rules with their values and cooldowns (milliseconds)."""
+    if len(uses) > at.RULES_MAX:
+        raise RuleError.at("strategy", f"{len(uses)} rules", f"at most {at.RULES_MAX} rules in one strategy")
+    functions = [HOLD_RULE] * at.RULES_MAX
+    params = np.zeros((at.RULES_MAX, PARAMS_MAX))
+    cooldown = np.zeros(at.RULES_MAX, np.int64)
+    wakes: list[tuple[int, int, int, int]] = []
+    for i, (rule, values, cooldown_ms) in enumerate(uses):
+        functions[i] = compile_rule(rule)
+        cooldown[i] = cooldown_ms
+        for k, name in enumerate(rule.params):
+            params[i, k] = float(values[name])
+        for k, wake in enumerate(rule.wakes):
+            value = values[wake.value] if isinstance(wake.value, str) else wake.value
+            kind = WAKE_KINDS.index(wake.kind)
+            scaled = int(value or 0) if wake.kind == "every" else _threshold(value)
+            wakes.append((i, k, kind, scaled))
+    if len(wakes) > at.WAKES_MAX:
+        raise RuleError.at("strategy", f"{len(wakes)} wakes", f"at most {at.WAKES_MAX} wakes in one strategy")
+    table = np.array(wakes, np.int64).reshape(-1, 4)
+    columns = [np.ascontiguousarray(table[:, k]) for k in range(4)]
+    return Rules(tuple(functions), params, columns[0], columns[1], columns[2], columns[3], cooldown)
+
+
+def _threshold(value: float | bool | None) -> int:
+    from backtest.units import float_to_e8
+
+    return 0 if value is None else float_to_e8(float(value))
+
+
+def sample_states(count: int = 64) -> Any:
+    """Give made-up states for trying a rule: fresh, thin, rich and edge values, the same every time."""
+    generator = np.random.Generator(np.random.PCG64(7))
+    states = np.zeros(count, STATE_DTYPE)
+    for name in STATE_FIELDS:
+        states[name] = np.round(generator.uniform(0.0, 2.0, count), 3)
+    states["side"] = np.where(np.arange(count) % 2 == 0, 1.0, -1.0)
+    states["buffer"][::7] = np.nan
+    states["hours_since_action"][::3] = np.inf
+    return states
+
+
+def check_rule(rule: Rule, values: dict[str, float | bool]) -> None:
+    """Try a rule on made-up states: what it returns must be a verb with a finite amount.
+
+    Raises RuleError, before any replay.
+    """
+    params = np.zeros(PARAMS_MAX)
+    for k, name in enumerate(rule.params):
+        params[k] = float(values[name])
+    function = compile_rule(rule)
+    for state in sample_states():
+        try:
+            verb, amount, _ = function(state, params)
+        except Exception as error:
+            raise RuleError.at(rule.path, f'rule "{rule.name}" fails: {type(error).__name__}: {error}') from error
+        if not np.isfinite(amount) or not 0 <= verb < 7:
+            raise RuleError.at(
+                rule.path, f'rule "{rule.name}" returned verb {verb} with amount {amount}', "return a finite amount"
+            )
+
+
+__all__ = ["E8", "Rules", "check_rule", "compile_rule", "prepare"]

@@ -1,0 +1,122 @@
+"""The ledger of one run: balances, transfers, fills, and the outcome's counters.
+
+A run's state is one int64 array whose places `cells` names. The first nine are the balances of `schema.ACCOUNTS`: a
+transfer is the only thing that changes them, and it always has two sides.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from backtest.engine import cells as at
+from backtest.engine.compile import jit
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Int64Array = npt.NDArray[np.int64]
+
+TRANSFER_ROW = np.dtype(
+    [("time_ms", "i8"), ("amount_e8", "i8"), ("run", "i4"), ("rule", "i2")]
+    + [(name, "i1") for name in ("kind", "debit", "credit", "cause")],
+    align=True,
+)
+FILL_ROW = np.dtype(
+    [(name, "i8") for name in ("time_ms", "qty_e8", "price_e8", "cost_e8", "mark_e8")]
+    + [("run", "i4"), ("rule", "i2"), ("cause", "i1")],
+    align=True,
+)
+ACTION_ROW = np.dtype(
+    [("time_ms", "i8"), ("amount", "f8"), ("mark_e8", "i8"), ("run", "i4"), ("bars", "i4"), ("rule", "i2")]
+    + [(name, "i1") for name in ("verb", "target", "status")],
+    align=True,
+)
+
+
+class Book(NamedTuple):
+    """Where a replay writes its rows. `cursor` holds the rows written of each kind; -1 in `record` writes none."""
+
+    transfers: npt.NDArray[np.void]
+    fills: npt.NDArray[np.void]
+    actions: npt.NDArray[np.void]
+    cursor: Int64Array  # transfers, fills, actions, overflow (1: a row did not fit)
+    record: int
+
+
+@jit
+def transfer(book: Book, a: Int64Array, kind: int, debit: int, credit: int, amount: int, cause: int, rule: int) -> None:
+    """Move a positive amount between two accounts; an amount of 0 is no transfer."""
+    if amount == 0:
+        return
+    a[debit] -= amount
+    a[credit] += amount
+    if not book.record:
+        return
+    row = book.cursor[0]
+    if row >= len(book.transfers):
+        book.cursor[3] = 1
+        return
+    entry = book.transfers[row]
+    entry["time_ms"] = a[at.TIME]
+    entry["amount_e8"] = amount
+    entry["run"] = a[at.SEQUENCE]
+    entry["rule"] = rule
+    entry["kind"] = kind
+    entry["debit"] = debit
+    entry["credit"] = credit
+    entry["cause"] = cause
+    book.cursor[0] = row + 1
+
+
+@jit
+def record_fill(
+    book: Book, a: Int64Array, signed_qty: int, price: int, value: int, mark: int, cause: int, rule: int
+) -> None:
+    """Write a change of position."""
+    a[at.TURNOVER] += value
+    if not book.record:
+        return
+    row = book.cursor[1]
+    if row >= len(book.fills):
+        book.cursor[3] = 1
+        return
+    entry = book.fills[row]
+    entry["time_ms"] = a[at.TIME]
+    entry["qty_e8"] = signed_qty
+    entry["price_e8"] = price
+    entry["cost_e8"] = value
+    entry["mark_e8"] = mark
+    entry["run"] = a[at.SEQUENCE]
+    entry["rule"] = rule
+    entry["cause"] = cause
+    book.cursor[1] = row + 1
+
+
+@jit
+def record_action(
+    book: Book, a: Int64Array, verb: int, amount: float, target: int, mark: int, status: int, rule: int
+) -> None:
+    """Write what a rule asked for and what became of it (status 0: done)."""
+    if status == 0:
+        a[at.ACTIONS] += 1
+    else:
+        a[at.REFUSED] += 1
+    if not book.record:
+        return
+    row = book.cursor[2]
+    if row >= len(book.actions):
+        book.cursor[3] = 1
+        return
+    entry = book.actions[row]
+    entry["time_ms"] = a[at.TIME]
+    entry["amount"] = amount
+    entry["mark_e8"] = mark
+    entry["run"] = a[at.SEQUENCE]
+    entry["bars"] = a[at.BAR] - a[at.ENTRY_BAR]
+    entry["rule"] = rule
+    entry["verb"] = verb
+    entry["target"] = target
+    entry["status"] = status
+    book.cursor[2] = row + 1

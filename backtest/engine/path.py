@@ -1,0 +1,162 @@
+"""Inside a bar: where on the way between two prices does a condition first hold?
+
+A way is cut at the tier borders; inside a piece every condition is linear in the price, so looking at the piece's end
+and bisecting finds the first price on the 1e-8 grid. See docs/semantics.md, section 4.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from backtest.engine import cells as at
+from backtest.engine.arithmetic import E8, mul_div_floor, mul_floor
+from backtest.engine.compile import jit
+from backtest.engine.margin import (
+    RATIO_PPM_MAX,
+    buffer_at_most,
+    buffer_ppm,
+    ratio_at_least,
+    ratio_ppm,
+)
+from backtest.engine.plan import BUFFER_BELOW, INT64_MIN, MARGIN_RATIO_ABOVE
+from backtest.engine.position import measure_at
+
+if TYPE_CHECKING:
+    from backtest.engine.ledger import Int64Array
+    from backtest.engine.plan import Plan
+    from backtest.schema import Tape
+
+LIQUIDATION = -1
+
+
+@jit
+def holds(tape: Tape, plan: Plan, a: Int64Array, condition: int, price: int) -> bool:
+    """Tell whether the liquidation predicate, or the wake of that index, holds at a mark price."""
+    equity, maintenance, initial = measure_at(tape, a, price)
+    if condition == LIQUIDATION:
+        return equity <= maintenance
+    limit = plan.wake_value[condition]
+    kind = plan.wake_kind[condition]
+    if kind == BUFFER_BELOW:
+        return buffer_at_most(equity, maintenance, initial, limit)
+    if kind == MARGIN_RATIO_ABOVE:
+        return ratio_at_least(equity, maintenance, limit)
+    return equity - maintenance <= limit
+
+
+@jit
+def next_border(tape: Tape, a: Int64Array, price: int, end: int) -> int:
+    """Give the end of the piece that begins at a price: the nearest tier border on the way, else the way's end."""
+    nearest = end
+    table = a[at.TABLE]
+    for k in range(tape.tier_count[table] - 1):
+        cap = tape.tier_cap_e8[table, k]
+        if cap // a[at.QTY] > 90_000_000_000:  # the border lies above every price there is
+            break
+        border = mul_div_floor(cap, E8, a[at.QTY])
+        if price < border < nearest or nearest < border < price:
+            nearest = border
+    return nearest
+
+
+@jit
+def step_top(qty: int, k: int, start: int) -> int:
+    """Give the largest price, not above start, with floor(qty price) <= k."""
+    guess = int(float(k + 1) / float(qty) * 1e8)
+    if guess >= start:
+        guess = start
+    while guess < start and mul_floor(qty, guess + 1) <= k:
+        guess += 1
+    while guess > 0 and mul_floor(qty, guess) > k:
+        guess -= 1
+    return guess
+
+
+@jit
+def crossing(tape: Tape, plan: Plan, a: Int64Array, condition: int, start: int, end: int) -> int:
+    """Give the first price after start at which a condition holds that holds at end and not at start.
+
+    Rising: bisection over the price. Falling: over k = floor(q p); within one k the profit of a long is constant and
+    its maintenance largest at the top, so the first price at which the condition turns is the top of a k.
+    """
+    if end > start:
+        low, high = start, end
+        while high - low > 1:
+            middle = low + (high - low) // 2
+            if holds(tape, plan, a, condition, middle):
+                high = middle
+            else:
+                low = middle
+        return high
+    qty = a[at.QTY]
+    false_k, true_k = mul_floor(qty, start), mul_floor(qty, end)
+    if not holds(tape, plan, a, condition, step_top(qty, true_k, start)):
+        return end
+    while false_k - true_k > 1:
+        middle = true_k + (false_k - true_k) // 2
+        if holds(tape, plan, a, condition, step_top(qty, middle, start)):
+            true_k = middle
+        else:
+            false_k = middle
+    return max(end, step_top(qty, true_k, start))
+
+
+@jit
+def note_extremes(tape: Tape, a: Int64Array, low: int, high: int) -> None:
+    """Keep the least buffer, the largest margin ratio and the largest deficit of the state at two marks."""
+    for price in (low, high):
+        equity, maintenance, initial = measure_at(tape, a, price)
+        note_measure(a, equity, maintenance, initial)
+
+
+@jit
+def note_measure(a: Int64Array, equity: int, maintenance: int, initial: int) -> None:
+    """Keep one measure if it is the worst so far; exact division only where a float says it may be."""
+    headroom = equity - maintenance
+    if -headroom > a[at.DEFICIT]:
+        a[at.DEFICIT] = -headroom
+    room = initial - maintenance
+    if room > 0 and float(headroom) * 1e6 < float(a[at.MIN_BUFFER] + 1) * float(room):
+        a[at.MIN_BUFFER] = min(a[at.MIN_BUFFER], buffer_ppm(headroom, room))
+    if a[at.MAX_RATIO] < RATIO_PPM_MAX and (
+        equity <= 0 or float(maintenance) * 1e6 > float(a[at.MAX_RATIO] - 1) * float(equity)
+    ):
+        a[at.MAX_RATIO] = max(a[at.MAX_RATIO], ratio_ppm(equity, maintenance))
+
+
+@jit
+def see(a: Int64Array, low: int, high: int) -> None:
+    """Add marks to the stretch of constant state."""
+    if a[at.STRETCH_LOW] < 0 or low < a[at.STRETCH_LOW]:
+        a[at.STRETCH_LOW] = low
+    if high > a[at.STRETCH_HIGH]:
+        a[at.STRETCH_HIGH] = high
+
+
+@jit
+def close_stretch(tape: Tape, a: Int64Array) -> None:
+    """Note the extremes of the stretch that ends here, before the state changes."""
+    if a[at.STRETCH_LOW] >= 0 and a[at.QTY] > 0:
+        note_extremes(tape, a, a[at.STRETCH_LOW], a[at.STRETCH_HIGH])
+    a[at.STRETCH_LOW] = -1
+    a[at.STRETCH_HIGH] = -1
+
+
+@jit
+def is_clear(tape: Tape, plan: Plan, a: Int64Array, low: int, high: int) -> bool:
+    """Tell that neither the predicate nor any threshold can hold between two marks: a bound, never wrong.
+
+    Worst equity with worst maintenance, each at its own extreme; the widest room between the margins for the buffer.
+    """
+    equity_low, maintenance_low, _ = measure_at(tape, a, low)
+    equity_high, maintenance_high, initial_high = measure_at(tape, a, high)
+    headroom = min(equity_low, equity_high) - maintenance_high
+    if plan.liquidate and headroom <= 0:
+        return False
+    if plan.headroom_max_e8 > INT64_MIN and headroom <= plan.headroom_max_e8:
+        return False
+    if plan.buffer_max_e8 >= 0 and buffer_at_most(headroom, 0, initial_high - maintenance_low, plan.buffer_max_e8):
+        return False
+    return plan.ratio_min_e8 < 0 or not ratio_at_least(
+        min(equity_low, equity_high), maintenance_high, plan.ratio_min_e8
+    )

@@ -1,0 +1,132 @@
+"""What a replay is asked to do: the plan shared by all runs of a batch, and the runs themselves.
+
+Only int64 scalars and arrays, so that the compiled kernel can take them as they are.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Int64Array = npt.NDArray[np.int64]
+
+# How a rule can be woken. The first three are thresholds on the state: they are looked for on the path.
+(
+    BUFFER_BELOW,
+    MARGIN_RATIO_ABOVE,
+    HEADROOM_BELOW,
+    EVERY,
+    EVERY_BAR,
+    ON_FILL,
+    ON_FUNDING,
+    ON_ARRIVAL,
+) = range(8)
+WAKE_KINDS = (
+    "buffer_below",
+    "margin_ratio_above",
+    "headroom_below",
+    "every",
+    "every_bar",
+    "on_fill",
+    "on_funding",
+    "on_arrival",
+)
+THRESHOLDS = 3
+NONE = -1
+
+
+class Plan(NamedTuple):
+    """What every run of a batch has in common. Rates are int64 at 1e-8; flags are 0 or 1."""
+
+    slippage_e8: int
+    liquidation_slippage_e8: int
+    clearance_e8: int
+    cross: int
+    takeover: int  # forced closes at the bankruptcy price (Bybit) instead of IOC at the mark (Binance)
+    fee_reserve: int  # the closing fee is part of both margins (Bybit)
+    keep: int  # a reduction releases nothing
+    next_open: int  # reaction: 0 intrabar, 1 next_open
+    latency_ms: int  # of the reserve
+    daily_cap_e8: int  # of the reserve; -1: none
+    liquidate: int  # 0: probe without liquidation
+    skip: int  # 0: visit every bar
+    wake_rule: Int64Array  # (w,) rule of each wake, in list order
+    wake_index: Int64Array  # (w,) its place in the rule's own list
+    wake_kind: Int64Array  # (w,)
+    wake_value: Int64Array  # (w,) threshold at 1e-8, or milliseconds of `every`
+    cooldown_ms: Int64Array  # (rules,)
+    buffer_max_e8: int  # largest buffer threshold; NONE without one
+    ratio_min_e8: int  # least margin-ratio threshold; NONE without one
+    headroom_max_e8: int  # largest headroom threshold; INT64_MIN without one
+    every_bar: int  # a rule is woken at every bar
+    on_funding: int  # a rule is woken by funding
+
+
+INT64_MIN = -9_223_372_036_854_775_808
+
+RUN_ROW = np.dtype(
+    [
+        (name, "i8")
+        for name in (
+            "entry_bar",  # NONE: no bar at the entry time
+            "entry_segment",
+            "entry_ms",
+            "exit_bar",  # first bar at or after entry + horizon; n when the data end before
+            "side",
+            "leverage_e2",
+            "capital_e8",
+            "sizing_margin_e8",  # quantity = floor(sizing margin x leverage / trade open)
+            "qty_share_e8",
+            "posted_e8",
+            "step_e8",
+            "min_notional_e8",
+            "script_start",  # its scripted actions: rows script_start to script_stop
+            "script_stop",
+            "baseline_liquidation_ms",  # NONE: not liquidated
+            "baseline_exit_ms",  # NONE: this run is its own pair
+        )
+    ]
+)
+SCRIPT_ROW = np.dtype([("bars", "i8"), ("verb", "i8"), ("amount", "f8"), ("target", "i8")])
+
+OUTCOME_ROW = np.dtype(
+    [
+        (name, "i8")
+        for name in (
+            "exit_ms",
+            "reason",
+            "refusal",
+            "liquidated",
+            "cause",
+            "partial",
+            "forced_qty_e8",
+            "liquidation_count",
+            "liquidation_ms",
+            "liquidation_price_e8",
+            "entry_qty_e8",
+            "entry_notional_e8",
+            "qty_at_baseline_liquidation_e8",
+            "equity_end_e8",
+            "fees_e8",
+            "funding_e8",
+            "slippage_e8",
+            "clearance_fee_e8",
+            "margin_added_e8",
+            "turnover_e8",
+            "notional_hours_e2",
+            "notional_hours_paired_e2",
+            "min_buffer_ppm",
+            "max_margin_ratio_ppm",
+            "largest_deficit_e8",
+            "actions",
+            "refused",
+            "exit_bar",
+            "last_segment",
+            "bars_visited",
+        )
+    ]
+)

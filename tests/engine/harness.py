@@ -1,0 +1,184 @@
+"""Run the compiled kernel on the oracle's input and give its answer in the oracle's form."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import lru_cache
+from typing import Any
+
+import kernel_rules
+import numpy as np
+
+from backtest import schema
+from backtest.data.tape import tape_from_arrays
+from backtest.engine import oracle
+from backtest.engine.batch import Batch, Terms, replay_batch
+from backtest.engine.compiled import Rules, prepare
+from backtest.engine.plan import NONE, OUTCOME_ROW, RUN_ROW, SCRIPT_ROW
+from backtest.engine.replay import BUFFER_NONE
+from backtest.engine.rules import Rule, Wake, Wakes
+from backtest.units import E8, to_e8
+from backtest.venues.tiers import Tier, TierTable
+
+RULES: dict[str, Rule] = {name: value for name, value in vars(kernel_rules).items() if isinstance(value, Rule)}
+RULES["exit"] = RULES["leave"]
+
+
+def to_rules(uses: tuple[oracle.RuleUse, ...]) -> Rules:
+    """Compile an oracle plan's rules, with the wakes it names."""
+    prepared = []
+    for use in uses:
+        rule = RULES[use.name]
+        wakes = Wakes(
+            Wake(w.kind, None if w.value is None else float(w.value) * (3_600_000 if w.kind == "every" else 1))
+            for w in use.wakes
+        )
+        values: dict[str, float | bool] = {name: float(getattr(use.params, name)) for name in rule.params}
+        prepared.append((dataclasses.replace(rule, wakes=wakes), values, use.cooldown_ms))
+    return prepare(prepared)
+
+
+@lru_cache(maxsize=64)
+def _tape(key: int, stop_ms: int) -> schema.Tape | None:
+    market = _MARKETS[key]
+    bars = [bar for bar in market.bars if bar.time_ms < stop_ms]
+    if not bars:
+        return None
+    columns = [np.array([to_e8(getattr(bar, name)) for bar in bars], np.int64) for name in BAR_FIELDS]
+    tables = [TierTable("TEST", first, first, tuple(_tiers(rows)), "test") for first, rows in market.tiers]
+    return tape_from_arrays(
+        market.interval_ms,
+        np.array([bar.time_ms for bar in bars], np.int64),
+        *columns,
+        [(time, to_e8(rate)) for time, rate in sorted(market.funding.items()) if time < stop_ms],
+        tables,
+        [(time, to_e8(rate)) for time, rate in market.taker],
+    )
+
+
+BAR_FIELDS = ("trade_open", "trade_close", "mark_open", "mark_high", "mark_low", "mark_open")
+_MARKETS: dict[int, oracle.Market] = {}
+
+
+def _tiers(rows: tuple[oracle.TierRow, ...]) -> list[Tier]:
+    floor, out = 0, []
+    for row in rows:
+        cap = None if row.cap is None else to_e8(row.cap)
+        leverage = None if row.max_leverage is None else int(row.max_leverage * 100)
+        out.append(Tier(floor, cap, to_e8(row.rate), to_e8(row.deduction), leverage))
+        floor = cap or 0
+    return out
+
+
+def to_tape(market: oracle.Market, stop_ms: int) -> schema.Tape | None:
+    _MARKETS[id(market)] = market
+    return _tape(id(market), stop_ms)
+
+
+def to_terms(plan: oracle.Plan) -> Terms:
+    return Terms(
+        to_e8(plan.slippage),
+        to_e8(plan.liq_slippage),
+        to_e8(plan.clearance_rate),
+        plan.margin_mode == "cross",
+        plan.procedure == "takeover",
+        plan.fee_reserve,
+        plan.release == "keep",
+        plan.latency_ms,
+        None if plan.daily_cap is None else to_e8(plan.daily_cap),
+    )
+
+
+def to_run(tape: schema.Tape, plan: oracle.Plan) -> Any:
+    run = np.zeros(1, RUN_ROW)
+    row = run[0]
+    entry = int(np.searchsorted(tape.time_ms, plan.entry_ms))
+    exists = entry < len(tape.time_ms) and tape.time_ms[entry] == plan.entry_ms
+    row["entry_bar"] = entry if exists else NONE
+    row["entry_segment"] = int(np.searchsorted(tape.segment_start, entry, side="right")) - 1
+    row["entry_ms"] = plan.entry_ms
+    row["exit_bar"] = int(np.searchsorted(tape.time_ms, plan.entry_ms + plan.horizon_ms))
+    row["side"], row["leverage_e2"] = plan.side, int(plan.leverage * 100)
+    row["capital_e8"] = to_e8(plan.capital)
+    row["sizing_margin_e8"], row["qty_share_e8"] = to_e8(plan.sizing_margin), to_e8(plan.qty_share)
+    row["posted_e8"], row["step_e8"] = to_e8(plan.posted_margin), to_e8(plan.step)
+    row["min_notional_e8"], row["script_stop"] = to_e8(plan.min_notional), len(plan.script)
+    row["baseline_liquidation_ms"] = NONE if plan.baseline_liquidation_ms is None else plan.baseline_liquidation_ms
+    row["baseline_exit_ms"] = NONE if plan.baseline_exit_ms is None else plan.baseline_exit_ms
+    return run
+
+
+def run_kernel(market: oracle.Market, plan: oracle.Plan, *, skip: bool = True) -> oracle.Result:
+    """Replay one run in the kernel."""
+    tape = to_tape(market, plan.stop_ms)
+    if tape is None:
+        raise ValueError("a world without bars")
+    rules = to_rules(plan.rules)
+    next_open = plan.reaction == "next_open"
+    kernel_plan = to_terms(plan).plan(rules, next_open=next_open, liquidate=plan.liquidation, skip=skip)
+    script = np.array([tuple(action) for action in plan.script], SCRIPT_ROW)
+    batch = replay_batch(tape, kernel_plan, rules, to_run(tape, plan), script=script, keep_all=True, book_rows=1 << 12)
+    return to_result(batch, plan)
+
+
+def to_result(batch: Batch, plan: oracle.Plan) -> oracle.Result:
+    """Give a one-run batch in the oracle's form."""
+    transfers = [
+        oracle.Transfer(
+            int(t["time_ms"]),
+            schema.TRANSFER_KINDS[t["kind"]],
+            schema.ACCOUNTS[t["debit"]],
+            schema.ACCOUNTS[t["credit"]],
+            int(t["amount_e8"]),
+            schema.CAUSES[t["cause"]],
+            int(t["rule"]),
+        )
+        for t in batch.transfers
+    ]
+    fills = [
+        oracle.Fill(
+            *(int(f[n]) for n in ("time_ms", "qty_e8", "price_e8", "cost_e8", "mark_e8")),
+            schema.CAUSES[f["cause"]],
+            int(f["rule"]),
+        )
+        for f in batch.fills
+    ]
+    actions = [
+        oracle.Action(
+            int(a["time_ms"]),
+            int(a["bars"]),
+            int(a["rule"]),
+            schema.VERBS[a["verb"]],
+            float(a["amount"]),
+            int(a["mark_e8"]),
+            schema.ACTION_STATUS[a["status"]],
+        )
+        for a in batch.actions
+    ]
+    return oracle.Result(transfers=transfers, fills=fills, actions=actions, outcome=to_outcome(batch.outcomes[0], plan))
+
+
+def to_outcome(row: Any, plan: oracle.Plan) -> dict[str, object]:
+    value = {name: int(row[name]) for name in OUTCOME_ROW.names or ()}
+    refused = value["reason"] == schema.EXIT_REASONS.index("refused")
+    share = (
+        None if refused or not value["entry_qty_e8"] else _half_even(value["forced_qty_e8"] * E8, value["entry_qty_e8"])
+    )
+    named = {
+        "exit_reason": schema.EXIT_REASONS[value["reason"]],
+        "refusal": schema.REFUSALS[value["refusal"]] if value["refusal"] >= 0 else None,
+        "liquidated": bool(value["liquidated"]),
+        "cause": schema.LIQUIDATION_CAUSES[value["cause"]] if value["cause"] >= 0 else None,
+        "partial": bool(value["partial"]),
+        "liquidated_share_e8": share,
+        "equity_start_e8": to_e8(plan.capital),
+        "min_buffer_ppm": None if value["min_buffer_ppm"] == BUFFER_NONE else value["min_buffer_ppm"],
+    }
+    for name in ("exit_ms", "liquidation_ms", "liquidation_price_e8", "qty_at_baseline_liquidation_e8"):
+        named[name] = value[name] if value[name] >= 0 else None
+    return {**value, **named}
+
+
+def _half_even(a: int, b: int) -> int:
+    quotient, rest = divmod(a, b)
+    return quotient + (2 * rest > b or (2 * rest == b and quotient % 2 == 1))
