@@ -1,7 +1,8 @@
 """Is a difference more than luck: block sign-flip test, Holm's correction, stationary bootstrap.
 
-Entries overlap, so one crash decides many pairs at once. Pairs are therefore gathered in calendar blocks of at least
-one horizon, by the time at which they were decided, and only blocks count as independent.
+Entries overlap, so one crash decides many pairs at once. Pairs are therefore gathered in calendar blocks, by the time
+at which they were decided, and only blocks count as independent. In simulated studies with a rule that does nothing,
+blocks of three horizons gave the stated error and coverage; blocks of one horizon called it better twice too often.
 """
 
 from __future__ import annotations
@@ -20,7 +21,11 @@ FloatArray = npt.NDArray[np.float64]
 RESAMPLES = 2_000
 CONFIDENCE = 0.95
 # Mean length of a bootstrap run, in blocks: neighbouring blocks share the runs that cross their border.
-MEAN_RUN_BLOCKS = 2.0
+MEAN_RUN_BLOCKS = 1.5
+
+
+# A block is this many horizons long: a stretch of market shared by overlapping runs then seldom falls into two blocks.
+BLOCK_HORIZONS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +34,11 @@ class Calendar:
 
     start_ms: int
     block_ms: int
+
+    @classmethod
+    def of(cls, start_ms: int, horizon_ms: int) -> Calendar:
+        """Give the blocks of a study from its start and the horizon of its entries."""
+        return cls(start_ms, BLOCK_HORIZONS * horizon_ms)
 
     def block(self, time_ms: IntArray) -> IntArray:
         """Give the block number of each time."""
@@ -122,11 +132,23 @@ def resampled_blocks(count: int, seed: int) -> IntArray:
 
 
 def ratio_interval(numerator: FloatArray, denominator: FloatArray, drawn: IntArray) -> Interval:
-    """Give the percentile interval of sum(numerator) / sum(denominator) over resampled blocks."""
+    """Give the percentile interval of sum(numerator) / sum(denominator) over resampled blocks.
+
+    A plain percentile interval is too narrow when blocks are few; it is expanded as Hesterberg (2015, The American
+    Statistician 69, section 5.1) does, by the t quantile. Null with fewer than two blocks.
+    """
     below = denominator[drawn].sum(axis=1)
     above = numerator[drawn].sum(axis=1)[below > 0]
-    if not len(above):
+    if drawn.shape[1] < 2 or not len(above):
         return Interval(None, None)
-    tail = 50.0 * (1.0 - CONFIDENCE)
+    tail = 100.0 * expanded_tail(drawn.shape[1])
     low, high = np.percentile(above / below[below > 0], [tail, 100.0 - tail])
     return Interval(float(low), float(high))
+
+
+def expanded_tail(blocks: int) -> float:
+    """Give the share to cut from each end of the resampled values: normal(-t sqrt(n / (n - 1)))."""
+    from scipy.special import ndtr, stdtrit
+
+    t = stdtrit(blocks - 1, 0.5 + CONFIDENCE / 2.0)
+    return float(ndtr(-t * math.sqrt(blocks / (blocks - 1))))

@@ -17,9 +17,6 @@ from backtest.units import duration_ms, time_ms
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# A block is this many horizons long: runs that share a stretch of market then seldom fall into two blocks.
-BLOCK_HORIZONS = 2
-
 
 @dataclass(frozen=True, slots=True)
 class ReportInput:
@@ -97,7 +94,7 @@ def _pairs(study: Mapping[str, Any], outcomes: pa.Table) -> list[Pairs]:
 
 
 def _summary(study: Mapping[str, Any], groups: Sequence[Pairs]) -> Summary:
-    calendar = Calendar(time_ms(study["market"]["start"]), BLOCK_HORIZONS * horizon_ms(study))
+    calendar = Calendar.of(time_ms(study["market"]["start"]), horizon_ms(study))
     rows = {(row.strategy, row.reaction): row for row in compare(groups, calendar, int(study["study"]["seed"]))}
     own = {strategy["name"] for strategy in study["strategy"]}
     strategies = [

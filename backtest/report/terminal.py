@@ -24,7 +24,7 @@ def summary_table(study: Mapping[str, Any], summary: Summary) -> Table:
     from rich.text import Text
 
     grid = summary_grid(summary, quote_unit(study))
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1))
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     for column in grid.columns:
         header = Text(f"{column.title}\n{column.unit}" if column.unit else column.title)
         table.add_column(header, justify="right" if column.numeric else "left", no_wrap=True)

@@ -59,8 +59,8 @@ def report_input(outcomes: pa.Table | None = None, **changes: object) -> ReportI
         "study": study(),
         "outcomes": fake.outcomes(400) if outcomes is None else outcomes,
         "coverage": [
-            {"table": name, "symbol": "BTCUSDT", "first": "2020-01-01", "last": "2024-01-01", "rows": rows, "gaps": gaps}
-            for name, rows, gaps in (("mark_price", 35_064, 3), ("klines", 35_064, 0), ("funding_rate", 4_383, 0))
+            {"table": name, "symbol": "BTCUSDT", "first": "2020-01-01", "last": "2024-01-01", "rows": rows, "gaps": n}
+            for name, rows, n in (("mark_price", 35_064, 3), ("klines", 35_064, 0), ("funding_rate", 4_383, 0))
         ],
         "assumptions": [
             ("Liquidation", "when equity is at or below maintenance margin at the mark price"),
