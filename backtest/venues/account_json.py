@@ -63,6 +63,7 @@ STABLE_ASSETS = ("USDT", "USDC", "BUSD", "FDUSD", "USD")
 SIDES = {"long": 1, "short": -1}
 ORDER_SIDES = {"buy": 1, "sell": -1}
 ENTRY_DECIMALS = 8
+ONE = Fraction(1)
 
 _BYBIT_INVERSE = re.compile(r"[A-Z0-9]+USD([FGHJKMNQUVXZ]\d\d)?")
 _BINANCE_INVERSE = re.compile(r"[A-Z0-9]+USD_([A-Z]+|\d+)")
@@ -189,23 +190,26 @@ class _Reader(Fields):
         if symbol is None or coef is None:
             return None
         ladder = self.ladder(where, symbol, coef)
-        settle = self.settle_asset(where, row, symbol)
         size = self.number(where, row, "contract_size", above=Fraction(0), missing=self.contract_size(symbol))
-        if not (side and qty and entry and mark and ladder and settle and size and mode) or extra is None:
+        settle = self.settle_asset(where, row, symbol) if ladder else None
+        if not (side and ladder and settle and mode):
             return None
+        # A value that was at fault is replaced, so that what depends on the others is still checked.
+        if leverage is None and row.get("leverage") is not None:
+            leverage = ONE
         return Position(
             symbol=symbol,
             side=SIDES[side],
-            qty=qty,
-            entry_price=entry,
-            mark_price=mark,
+            qty=qty or ONE,
+            entry_price=entry or ONE,
+            mark_price=mark or ONE,
             leverage=leverage,
             isolated_wallet=wallet,
-            extra_margin=extra,
+            extra_margin=extra or Fraction(0),
             margin_mode=mode,
             inverse=self.is_inverse(symbol),
             settle_asset=settle,
-            contract_size=size,
+            contract_size=size or ONE,
             tick_size=tick,
             ladder=ladder,
         )
@@ -222,7 +226,7 @@ class _Reader(Fields):
         beside = [p for _, p in self.objects("positions", quiet=True) if self.spelling(p.get("symbol")) == symbol]
         own = beside[0] if beside else {}
         ladder = self.ladder(where, symbol, self.quiet(own.get("notional_coef"), Fraction(1)))
-        settle = own.get("settle_asset") or self.settle_asset(where, {}, symbol)
+        settle = own.get("settle_asset") or (self.settle_asset(where, {}, symbol) if ladder else None)
         if not (side and qty and price and ladder and settle):
             return None
         return Order(

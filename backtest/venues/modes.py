@@ -9,14 +9,19 @@ from backtest.errors import Problem
 from backtest.venues.account import Account, Position
 from backtest.venues.exact import text
 
-NO_PORTFOLIO = (
-    "Bybit portfolio margin cannot be computed from public data",
-    "its stress scenarios are not published; use isolated or cross",
-)
+NOT_ON_BYBIT = {
+    "multi_assets": ("Bybit has no multi_assets mode", "its cross mode shares all collateral"),
+    "portfolio": (
+        "Bybit portfolio margin cannot be computed from public data",
+        "its stress scenarios are not published; use isolated or cross",
+    ),
+}
 
 
 def mode_problems(account: Account) -> list[Problem]:
     """Give one problem for each rule of the venue that the account breaks."""
+    if account.venue == "bybit" and account.margin_mode not in ("isolated", "cross"):
+        return [Problem("account.margin_mode", *NOT_ON_BYBIT[account.margin_mode])]
     checks = [_positions_beside, _leverage, _wallets, _collateral]
     checks.append(_binance_modes if account.venue == "binance" else _bybit_modes)
     return [problem for check in checks for problem in check(account)]
@@ -109,12 +114,6 @@ def _binance_modes(account: Account) -> Iterator[Problem]:
 
 
 def _bybit_modes(account: Account) -> Iterator[Problem]:
-    if account.margin_mode == "multi_assets":
-        yield Problem("account.margin_mode", "Bybit has no multi_assets mode", "its cross mode shares all collateral")
-        return
-    if account.margin_mode == "portfolio":
-        yield Problem("account.margin_mode", *NO_PORTFOLIO)
-        return
     unified = account.era != "classic"
     for where, position in _places(account):
         if unified and position.margin_mode != account.margin_mode:
