@@ -365,10 +365,11 @@ def _exp(x: Floats) -> Floats:
     halvings = 6
     small = x / 2.0**halvings
     result = np.ones_like(small)
-    for k in range(12, 0, -1):
-        result = 1.0 + small * result / k
+    for k in range(8, 0, -1):
+        result *= small / k
+        result += 1.0
     for _ in range(halvings):
-        result = result * result
+        result *= result
     return result
 
 
