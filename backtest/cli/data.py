@@ -4,17 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from backtest.cli.output import LAKE, Json, LakeFolder, note, print_table, say, say_json
+from backtest.cli.rows import encoded, print_rows
 from backtest.errors import BacktestError, DataError, UsageError
 from backtest.units import duration_ms, time_ms, time_text
 
 if TYPE_CHECKING:
     from backtest.data.store import MergeResult
+
+
+class Form(StrEnum):
+    """How rows are written."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+    parquet = "parquet"
+
 
 data = typer.Typer(name="data", help="Import, list, check and query market data.", no_args_is_help=True)
 
@@ -98,7 +110,7 @@ def _print_merges(results: Sequence[MergeResult], *, as_json: bool) -> None:
         say_json([result.dataset._asdict() | {name: getattr(result, name) for name in names} for result in results])
     elif results:
         rows = [(*result.dataset, result.rows_read, result.rows_added, result.rows_replaced) for result in results]
-        print_table(("venue", "table", "symbol", "interval", "read", "added", "replaced"), rows, left=4)
+        print_table(("venue", "table", "symbol", "interval", "read", "added", "replaced"), rows, align="llllr")
 
 
 @data.command("ls")
@@ -117,7 +129,7 @@ def ls(lake: LakeFolder = LAKE, as_json: Json = False) -> None:
     rows = [
         (*held.dataset, time_text(held.first_ms), time_text(held.last_ms), held.rows, held.missing) for held in coverage
     ]
-    print_table(("venue", "table", "symbol", "interval", "first", "last", "rows", "missing"), rows, left=6)
+    print_table(("venue", "table", "symbol", "interval", "first", "last", "rows", "missing"), rows, align="llllllr")
 
 
 @data.command("check")
@@ -148,6 +160,53 @@ def check(
         say(str(finding))
     if any(finding.severity == "error" for finding in findings):
         raise typer.Exit(DataError.exit_code)
+
+
+@data.command("sql")
+def sql(
+    select: Annotated[
+        str, typer.Argument(help='One SELECT, such as "SELECT symbol, max(high) FROM mark_price GROUP BY 1".')
+    ],
+    lake: LakeFolder = LAKE,
+    report: Annotated[
+        Path | None, typer.Option(help="Folder of a report: adds outcomes, transfers, fills and actions.")
+    ] = None,
+    form: Annotated[
+        Form | None, typer.Option("--format", help="How to print it; default: by the name of --out, else table.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write a file (.csv, .json, .parquet) instead.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Ask the lake in SQL: views klines, mark_price, funding_rate, coverage, gaps, … in natural units.
+
+    A column x_ms is also there as the UTC time x.
+    """
+    from backtest.data.sql import query
+
+    rows = query(lake, select, report)
+    form = Form.json if as_json else form or _form_of(out)
+    if form is Form.table and out is None:
+        print_rows(rows)
+    elif out is None and form is Form.parquet:
+        raise UsageError.at("--format parquet", "cannot be printed", "name a file with --out")
+    elif out is None:
+        say(encoded(rows, form.value).decode().rstrip("\n"))
+    else:
+        from backtest.data.disk import write_atomic
+
+        write_atomic(out, encoded(rows, form.value))
+        note(f"{rows.num_rows:,} rows in {out}")
+
+
+def _form_of(out: Path | None) -> Form:
+    if out is None:
+        return Form.table
+    try:
+        return Form(out.suffix.removeprefix("."))
+    except ValueError:
+        raise UsageError.at(
+            out, "does not say its form", "end it in .csv, .json or .parquet, or give --format"
+        ) from None
 
 
 def _empty(lake: Path) -> str:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
+from dataclasses import asdict
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backtest.cli.output import Json, print_table, say_json
-from backtest.errors import AccountError, Problem, UsageError
+from backtest.cli.output import Json, print_table, say, say_json
+from backtest.errors import AccountError, Problem, UsageError, did_you_mean
 
 if TYPE_CHECKING:
+    from backtest.venues.explain import Step
     from backtest.venues.report import Result
+
+Explain = Annotated[bool, typer.Option("--explain", help="Show each step of the arithmetic and its source.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -36,6 +41,7 @@ def liq(
     asset: Annotated[str, typer.Option(help="Cross: the margin asset.")] = "USDT",
     extra_margin: Annotated[str, typer.Option(help="Isolated: margin added to the position.")] = "0",
     as_of: Annotated[str | None, typer.Option(help="UTC date of the rules; default: the newest known.")] = None,
+    explain: Explain = False,
     as_json: Json = False,
 ) -> None:
     """Say where a position is liquidated, and how much buffer is left before that."""
@@ -53,15 +59,25 @@ def liq(
         account["collateral"] = [{"asset": asset, "amount": balance}]
     elif margin_mode == "cross":
         raise UsageError.at("liq", "a cross position needs its pool's wallet", "give --balance")
-    _show(_computed(account, "liq"), as_json=as_json)
+    _show(_computed(account, "liq"), explain=explain, as_json=as_json)
 
 
 def margin(
     file: Annotated[Path, typer.Argument(help="JSON file with one account or a list of them; - reads stdin.")],
+    raw: Annotated[
+        str | None, typer.Option("--from", help="Take a venue's raw answer: binance positionRisk, bybit position/list.")
+    ] = None,
+    balance: Annotated[str | None, typer.Option(help="With --from: wallet balance of a cross pool.")] = None,
+    asset: Annotated[str, typer.Option(help="With --from: asset of that balance.")] = "USDT",
+    explain: Explain = False,
     as_json: Json = False,
 ) -> None:
     """Compute margins, buffer, liquidation and bankruptcy price of an account."""
     content = _read_json(file)
+    if raw is not None:
+        content = _from_raw(raw, content, file)
+        if balance is not None:
+            content["collateral"] = [{"asset": asset, "amount": balance}]
     if isinstance(content, list) and as_json:
         from backtest.venues.report import compute_many
 
@@ -70,10 +86,8 @@ def margin(
     problems: list[Problem] = []
     for number, account in enumerate(content if isinstance(content, list) else [content], 1):
         try:
-            _show(
-                _computed(account, f"{file} account {number}" if isinstance(content, list) else str(file)),
-                as_json=as_json,
-            )
+            where = f"{file} account {number}" if isinstance(content, list) else str(file)
+            _show(_computed(account, where), explain=explain, as_json=as_json)
         except AccountError as error:
             problems += error.problems
     if problems:
@@ -86,17 +100,51 @@ def _computed(account: object, where: str) -> Result:
     try:
         return compute(account)
     except AccountError as error:
-        raise AccountError(*(Problem(f"{where}: {p.where}", p.what, p.remedy) for p in error.problems)) from None
+        raise _placed(error, where) from None
 
 
-def _show(result: Result, *, as_json: bool) -> None:
+def _placed(error: AccountError, where: str) -> AccountError:
+    """Name the file, or the command, in every problem."""
+    return AccountError(*(Problem(f"{where}: {p.where}", p.what, p.remedy) for p in error.problems))
+
+
+def _from_raw(venue: str, raw: object, file: Path) -> dict[str, Any]:
+    """Turn a venue's raw answer into an account."""
+    from backtest.venues import payloads
+
+    readers = {"binance": payloads.from_binance_position_risk, "bybit": payloads.from_bybit_position_list}
+    if venue not in readers:
+        raise UsageError.at("--from", f'no raw answers of "{venue}"', did_you_mean(venue, readers))
+    try:
+        return readers[venue](raw)
+    except AccountError as error:
+        raise _placed(error, str(file)) from None
+
+
+def _show(result: Result, *, explain: bool, as_json: bool) -> None:
+    from backtest.venues.explain import explain as steps_of
+
     form = result.to_dict()
+    steps = steps_of(result) if explain else ()
     if as_json:
-        say_json(form)
+        say_json(form | ({"steps": [asdict(step) for step in steps]} if explain else {}))
         return
     if any(form["account"].values()):
         _print_figures({"account": form["account"]})
+    if steps:
+        _print_steps(steps)
     _print_figures({f"{row.pop('side')} {row.pop('symbol')}": row for row in form["positions"]})
+
+
+def _print_steps(steps: Sequence[Step]) -> None:
+    """Print the arithmetic, and below it each source once."""
+    sources = list(dict.fromkeys(step.source for step in steps))
+    rows = [(step.label, step.formula, step.result, f"[{sources.index(step.source) + 1}]") for step in steps]
+    print_table(("step", "arithmetic", "result", "source"), rows, align="llrr")
+    say("")
+    for number, source in enumerate(sources, 1):
+        say(f"[{number}] {source}")
+    say("")
 
 
 def _print_figures(columns: dict[str, dict[str, str | None]]) -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -26,6 +26,8 @@ LakeFolder = Annotated[
 ]
 LAKE = Path("datasets/lake")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
+
+_JUSTIFY: dict[str, Literal["left", "right"]] = {"l": "left", "r": "right"}
 
 Report = Callable[[int, int], None]  # work done, work in all
 
@@ -45,7 +47,7 @@ def say(text: str) -> None:
 
 def say_json(value: object) -> None:
     """Print JSON."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
 def note(text: str) -> None:
@@ -60,16 +62,16 @@ def print_problems(problems: Iterable[Problem]) -> None:
 
 
 def print_table(
-    headings: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None, left: int = 1
+    headings: Sequence[str], rows: Iterable[Sequence[object]], *, align: str = "lr", title: str | None = None
 ) -> None:
-    """Print a table: the first `left` columns to the left, the numbers after them to the right."""
+    """Print a table; `align` has "l" or "r" for each column, its last letter counts for all that follow."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for place, heading in enumerate(headings):
-        table.add_column(Text(heading), justify="left" if place < left else "right", overflow="fold")
+        table.add_column(Text(heading), justify=_JUSTIFY[align[min(place, len(align) - 1)]], overflow="fold")
     for row in rows:
         # Text, not markup: a name from a file may hold brackets.
         table.add_row(*(Text(_cell(value)) for value in row))

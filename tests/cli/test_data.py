@@ -110,3 +110,54 @@ def test_check_lists_defects_and_its_exit_code_tells(capsys: pytest.CaptureFixtu
     findings = json.loads(capsys.readouterr().out)
     assert [finding["severity"] for finding in findings] == ["error"]
     assert "SHA-256" in findings[0]["what"]
+
+
+# --- SQL ---
+
+
+@pytest.fixture
+def stored() -> None:
+    """Fill the lake with a day of bars."""
+    Path("bars.csv").write_text(bars())
+    assert run(["data", "import", "bars.csv", *OPTIONS, *MAP]) == 0
+
+
+ASK = "SELECT symbol, max(high) AS high, max(open_time) AS last FROM mark_price GROUP BY symbol"
+
+
+@pytest.mark.usefixtures("stored")
+def test_sql_prints_a_table_csv_or_json(capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert run(["data", "sql", ASK]) == 0
+    assert "BTCUSDT    101   2021-01-01 23:00:00" in capsys.readouterr().out
+    assert run(["data", "sql", ASK, "--format", "csv"]) == 0
+    assert capsys.readouterr().out.startswith('"symbol","high","last"\n"BTCUSDT",101,2021-01-01 23:00:00')
+    assert run(["data", "sql", "SELECT 'NaN'::DOUBLE AS x, NULL AS y", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [{"x": None, "y": None}]
+
+
+@pytest.mark.usefixtures("stored")
+@pytest.mark.parametrize("name", ["rows.parquet", "rows.csv", "rows.json"])
+def test_sql_writes_a_file_in_the_form_of_its_name(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert run(["data", "sql", ASK, "--out", name]) == 0
+    assert capsys.readouterr().out == ""
+    content = Path(name).read_bytes()
+    assert content.startswith(b"PAR1") if name.endswith("parquet") else b"BTCUSDT" in content
+
+
+@pytest.mark.parametrize(
+    ("argv", "what"),
+    [
+        (["SELEC 1"], "syntax error"),
+        (["SELECT * FROM mark_prices"], "tables: klines, mark_price"),
+        (["DROP TABLE klines"], "write one SELECT"),
+        (["SELECT * FROM 'bars.csv'"], "SQL"),
+        (["SELECT 1", "--format", "parquet"], "--out"),
+        (["SELECT 1", "--out", "rows.xlsx"], "rows.xlsx"),
+    ],
+)
+def test_sql_that_cannot_be_run_is_one_line(argv: list[str], what: str, refused: Refused) -> None:
+    code, lines = refused("data", "sql", *argv)
+    assert (code, len(lines)) == (2, 1)
+    assert what in lines[0]

@@ -93,3 +93,47 @@ def test_a_file_that_holds_no_account_is_one_line(content: str | None, refused: 
     code, lines = refused("margin", "account.json")
     assert (code, len(lines)) == (8, 1)
     assert "account.json" in lines[0]
+
+
+def test_explain_shows_the_arithmetic_and_names_each_source_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*LIQ, "--qty", "1", "--explain"]) == 0
+    out = capsys.readouterr().out
+    assert "100000 × 0.004 - 0" in out
+    assert out.count("\n[1] ") == 1
+    assert run([*LIQ, "--qty", "1", "--explain", "--json"]) == 0
+    steps = json.loads(capsys.readouterr().out)["steps"]
+    assert all(step["source"] for step in steps)
+
+
+POSITION_RISK = [
+    {
+        "symbol": "BTCUSDT",
+        "positionAmt": "-1",
+        "entryPrice": "100000",
+        "markPrice": "100000",
+        "leverage": "50",
+        "marginType": "cross",
+        "positionSide": "BOTH",
+        "isolatedMargin": "0",
+        "unRealizedProfit": "0",
+        "updateTime": 1762560000000,
+    }
+]
+
+
+def test_a_raw_answer_of_a_venue_is_taken_with_the_balance_of_its_pool(
+    capsys: pytest.CaptureFixture[str], refused: Refused
+) -> None:
+    Path("raw.json").write_text(json.dumps(POSITION_RISK))
+    assert run(["margin", "raw.json", "--from", "binance", "--balance", "2000", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["account"]["equity"] == "2000"
+    assert figures["positions"][0]["side"] == "short"
+    code, lines = refused("margin", "raw.json", "--from", "binance")
+    assert (code, len(lines)) == (8, 1)
+    assert "collateral" in lines[0]
+    code, lines = refused("margin", "raw.json", "--from", "kraken")
+    assert (code, len(lines)) == (2, 1)
+    code, lines = refused("margin", "raw.json", "--from", "bybit")
+    assert (code, len(lines)) == (8, 1)
+    assert "raw.json" in lines[0]
