@@ -6,13 +6,12 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backtest.cli.output import Json, print_table, say, say_json
+from backtest.cli.output import Json, note, print_table, say, say_json
 from backtest.errors import AccountError, Problem, UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -35,31 +34,41 @@ def liq(
     venue: Annotated[str, typer.Option(help="binance or bybit.")] = "binance",
     notional: Annotated[str | None, typer.Option(help="Value of the position at entry, in quote.")] = None,
     qty: Annotated[str | None, typer.Option(help="Quantity instead of the value: base coin, or contracts.")] = None,
-    mark: Annotated[str | None, typer.Option(help="Mark price now; default: the entry price.")] = None,
-    margin_mode: Annotated[str, typer.Option(help="isolated or cross.")] = "isolated",
-    balance: Annotated[str | None, typer.Option(help="Cross: wallet balance of the margin asset.")] = None,
-    asset: Annotated[str, typer.Option(help="Cross: the margin asset.")] = "USDT",
-    extra_margin: Annotated[str, typer.Option(help="Isolated: margin added to the position.")] = "0",
+    margin_mode: Annotated[str, typer.Option(help="isolated, or cross with nothing else in the pool.")] = "isolated",
+    extra_margin: Annotated[str, typer.Option(help="Margin beyond entry value / leverage.")] = "0",
     as_of: Annotated[str | None, typer.Option(help="UTC date of the rules; default: the newest known.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the drawing as a page.")] = None,
     explain: Explain = False,
     as_json: Json = False,
 ) -> None:
-    """Say where a position is liquidated, and how much buffer is left before that."""
-    position = {
-        "symbol": symbol,
-        "side": side,
-        "qty": _qty(entry, notional, qty),
-        "entry_price": entry,
-        "mark_price": mark or entry,
-        "leverage": leverage,
-        "extra_margin": extra_margin,
-    }
-    account: dict[str, Any] = {"venue": venue, "as_of": as_of, "margin_mode": margin_mode, "positions": [position]}
-    if balance is not None:
-        account["collateral"] = [{"asset": asset, "amount": balance}]
-    elif margin_mode == "cross":
-        raise UsageError.at("liq", "a cross position needs its pool's wallet", "give --balance")
-    _show(_computed(account, "liq"), explain=explain, as_json=as_json)
+    """Say where a position is liquidated, and draw how equity and margins move until there."""
+    from backtest.venues.curve import liquidation_curve
+    from backtest.venues.drawing import draw_html, draw_text
+
+    try:
+        curve = liquidation_curve(
+            venue=venue,
+            symbol=symbol,
+            side=side,
+            entry_price=entry,
+            leverage=leverage,
+            notional=notional,
+            qty=qty,
+            margin_mode=margin_mode,
+            extra_margin=extra_margin,
+            as_of=as_of,
+        )
+    except AccountError as error:
+        raise _placed(error, "liq") from None
+    if html is not None:
+        html.write_text(draw_html(curve), encoding="utf-8")
+        note(f"drawn in {html}")
+    if as_json:
+        say_json(curve.to_dict() | _steps(curve.result, explain=explain))
+        return
+    say(draw_text(curve))
+    say("")
+    _print_result(curve.result, explain=explain)
 
 
 def margin(
@@ -122,17 +131,28 @@ def _from_raw(venue: str, raw: object, file: Path) -> dict[str, Any]:
 
 
 def _show(result: Result, *, explain: bool, as_json: bool) -> None:
+    if as_json:
+        say_json(result.to_dict() | _steps(result, explain=explain))
+    else:
+        _print_result(result, explain=explain)
+
+
+def _steps(result: Result, *, explain: bool) -> dict[str, Any]:
+    """Give the arithmetic in its JSON form, where asked for."""
+    from backtest.venues.explain import explain as steps_of
+
+    return {"steps": [asdict(step) for step in steps_of(result)]} if explain else {}
+
+
+def _print_result(result: Result, *, explain: bool) -> None:
     from backtest.venues.explain import explain as steps_of
 
     form = result.to_dict()
-    steps = steps_of(result) if explain else ()
-    if as_json:
-        say_json(form | ({"steps": [asdict(step) for step in steps]} if explain else {}))
-        return
     if any(form["account"].values()):
         _print_figures({"account": form["account"]})
-    if steps:
-        _print_steps(steps)
+        say("")
+    if explain:
+        _print_steps(steps_of(result))
     _print_figures({f"{row.pop('side')} {row.pop('symbol')}": row for row in form["positions"]})
 
 
@@ -152,19 +172,6 @@ def _print_figures(columns: dict[str, dict[str, str | None]]) -> None:
     names = next(iter(columns.values()), {})
     rows = [(name.replace("_", " "), *(column[name] for column in columns.values())) for name in names]
     print_table(("", *columns), rows)
-
-
-def _qty(entry: str, notional: str | None, qty: str | None) -> str:
-    """Give the quantity; a value is divided by the entry price and cut to 8 decimals."""
-    if (notional is None) == (qty is None):
-        raise UsageError.at("liq", "needs the size of the position", "give --notional or --qty, one of them")
-    if qty is not None:
-        return qty
-    try:
-        exact = Decimal(notional or "") / Decimal(entry)
-    except (InvalidOperation, ZeroDivisionError):
-        raise UsageError.at("liq", f"cannot divide --notional {notional} by --entry {entry}", "give numbers") from None
-    return f"{exact.quantize(Decimal('1e-8'), 'ROUND_DOWN').normalize():f}"
 
 
 def _read_json(file: Path) -> Any:

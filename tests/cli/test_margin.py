@@ -36,26 +36,29 @@ def test_liq_gives_the_liquidation_price_of_the_formula(capsys: pytest.CaptureFi
     assert figures["maintenance_margin"] == "400"
     assert run([*LIQ, "--qty", "1", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["positions"][0] == figures
+    assert run([*LIQ, "--qty", "1", "--margin-mode", "cross", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["positions"][0]["liquidation_price"] == "98393.57429719"
 
 
-def test_liq_prints_a_table_for_people(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run([*LIQ, "--notional", "100000"]) == 0
+def test_liq_draws_and_prints_figures_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*LIQ, "--notional", "100000", "--html", "liq.html"]) == 0
     out = capsys.readouterr().out
-    assert "long BTCUSDT" in out
+    assert "m maintenance margin" in out
     assert "98393.57429719" in out
+    assert "<svg" in Path("liq.html").read_text()
 
 
 @pytest.mark.parametrize(
     ("options", "code", "what"),
     [
-        ([], 2, "give --notional or --qty"),
-        (["--qty", "1", "--notional", "1"], 2, "give --notional or --qty"),
-        (["--notional", "many"], 2, "give numbers"),
+        ([], 2, "--notional"),
+        (["--qty", "1", "--notional", "1"], 2, "--notional"),
+        (["--notional", "many"], 2, "many"),
         (["--qty", "-1"], 8, "qty"),
         (["--qty", "1", "--venue", "binanc"], 8, 'did you mean "binance"?'),
         (["--qty", "1", "--symbol", "BTCUSD"], 8, 'did you mean "BTCUSDT"?'),
         (["--qty", "1", "--leverage", "500"], 8, "leverage"),
-        (["--qty", "1", "--margin-mode", "cross"], 2, "give --balance"),
+        (["--qty", "1", "--as-of", "soon"], 8, "as_of"),
     ],
 )
 def test_liq_refuses_what_cannot_be_a_position(options: list[str], code: int, what: str, refused: Refused) -> None:
