@@ -38,7 +38,7 @@ _READ = (
     *("entry_notional_e8", "qty_at_baseline_liquidation_e8", "equity_start_e8", "equity_end_e8", "fees_e8"),
     *("funding_e8", "slippage_e8", "premium_e8", "clearance_fee_e8", "margin_added_e8", "notional_hours_e2"),
     *("notional_hours_paired_e2", "baseline_notional_hours_paired_e2", "layer_liquidations", "actions", "refused"),
-    *("tier_fidelity", "near_gap"),
+    *("run_id", "tier_fidelity", "near_gap"),
 )
 _FILL: dict[str, int | str] = {
     "liquidation_ms": NEVER,

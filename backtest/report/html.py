@@ -19,6 +19,7 @@ from backtest.report.tables import (
     refused_grid,
     sensitivity_grid,
     summary_grid,
+    worst_grid,
 )
 from backtest.report.trace import trace_figure
 
@@ -78,6 +79,7 @@ def _grids(model: Model, unit: str) -> dict[str, Grid | None]:
         "holding": holding_grid(model),
         "crashes": crashes,
         "sensitivity": sensitivity_grid(model.sensitivity, own),
+        "worst": worst_grid(model.worst, unit),
         "refused": refused_grid(model),
         "coverage": plain_grid("coverage", "Stored market data that the study read.", source.coverage),
     }

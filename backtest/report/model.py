@@ -12,10 +12,15 @@ from backtest.analysis.inference import Calendar
 from backtest.analysis.pairs import BASELINE, REACTIONS, Pairs, pair_up
 from backtest.analysis.summary import Comparison, compare
 from backtest.analysis.survival import HoldingRow, Incidence, by_leverage_and_holding, holding_days, incidence
+from backtest.analysis.worst import WorstRun, worst_runs
 from backtest.units import duration_ms, time_ms
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+# How many of the worst runs a report lists.
+WORST_RUNS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +128,7 @@ class Model:
     breakdowns: tuple[Part, ...]
     crashes: tuple[Part, ...]
     sensitivity: tuple[Part, ...]
+    worst: tuple[WorstRun, ...]
     pairs: Mapping[tuple[str, str], Pairs]
     windows: tuple[Window, ...]
 
@@ -134,6 +140,7 @@ def build(source: ReportInput) -> Model:
     by_name = {(pairs.strategy, pairs.reaction): pairs for pairs in groups}
     days = holding_days(horizon_ms(source.study))
     ordered = [by_name[one.name, reaction] for one in summary.strategies for reaction in REACTIONS]
+    own = [one for one in summary.strategies if not one.control]
     windows = _windows(source.study)
     return Model(
         input=source,
@@ -145,6 +152,7 @@ def build(source: ReportInput) -> Model:
         breakdowns=tuple(breakdowns(ordered)),
         crashes=tuple(crash_windows(ordered, windows)),
         sensitivity=tuple(sensitivity(ordered, source.sensitivity)),
+        worst=tuple(worst_runs([by_name[one.name, r] for one in own for r in REACTIONS], WORST_RUNS)),
         pairs=by_name,
         windows=windows,
     )

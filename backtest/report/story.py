@@ -52,11 +52,11 @@ def answer(model: Model) -> tuple[Span, ...]:
     summary = model.summary
     hold = summary.baseline.intrabar
     lost = f"{number(hold.liquidated)} of {plural(hold.pairs, 'position')} ({per_cent(hold.liquidated_pct)})"
-    start = (Span(f"Left alone, {lost} were liquidated. "),)
+    start = Span(f"Left alone, {lost} were liquidated")
     best = summary.best
     if best is None:
-        return (*start, Span("No strategy of the study saved more positions than it newly lost."))
-    return (*start, *_best(best), *_rival(summary, best))
+        return (start, Span("; no strategy of the study saved more of them than it newly lost."))
+    return (start, *_best(best), *_rival(summary, best))
 
 
 def plain(spans: Iterable[Span]) -> str:
@@ -66,13 +66,13 @@ def plain(spans: Iterable[Span]) -> str:
 
 def _best(best: Strategy) -> Iterator[Span]:
     a, b = best.intrabar, best.next_open
-    lost = _range(number(a.liquidated), number(b.liquidated))
     cost = _range(number(a.running_cost_pct, 2), number(b.running_cost_pct, 2))
     kept = _range(share(a.exposure_kept).removesuffix(" %"), share(b.exposure_kept).removesuffix(" %"))
+    yield Span("; ")
     yield Span(best.name, strong=True)
-    yield Span(f" saved most: {lost} liquidations, {plural(best.saved, 'position')} saved however fast the bot reacts")
+    yield Span(f" saved {number(best.saved)} of them under both reactions")
     if best.caused:
-        yield Span(f" and {number(best.caused)} lost that would have lived")
+        yield Span(f" and lost {number(best.caused)} that would have lived")
     yield Span(f", at a running cost of {cost} % of capital and with {kept} % of the exposure kept.")
     if best.p_holm >= SIGNIFICANT:
         yield Span(f" The difference may be luck (p = {best.p_holm:.2f}).")

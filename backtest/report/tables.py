@@ -9,6 +9,7 @@ from backtest.analysis.breakdown import Part
 from backtest.analysis.effects import Counts
 from backtest.analysis.pairs import BASELINE
 from backtest.analysis.summary import Comparison
+from backtest.analysis.worst import WorstRun
 from backtest.report.model import Model, Strategy, Summary
 from backtest.report.text import (
     MISSING,
@@ -266,6 +267,31 @@ def _sensitivity_row(one: Part, counts: Counts) -> tuple[Cell, ...]:
         figure_cell(counts.running_cost_pct, number(counts.running_cost_pct, 2)),
         figure_cell(counts.exposure_kept, _points(counts.exposure_kept)),
     )
+
+
+def worst_grid(runs: Sequence[WorstRun], unit: str) -> Grid | None:
+    """List the worst runs; null if no strategy of the study ended a run below hold."""
+    if not runs:
+        return None
+    columns = (
+        Column("Run", numeric=False),
+        Column("What happened", numeric=False),
+        Column("Hold ended with", unit),
+        Column("This run", unit),
+        Column("Difference", unit),
+    )
+    rows = tuple(
+        (
+            text_cell(one.run_id, "run"),
+            text_cell(one.effect or "cost"),
+            figure_cell(one.baseline_end_quote, number(one.baseline_end_quote)),
+            figure_cell(one.end_quote, number(one.end_quote)),
+            figure_cell(one.difference_quote, number(one.difference_quote)),
+        )
+        for one in runs
+    )
+    caption = "Runs of the study's strategies that ended furthest below hold; `backtest explain . RUN` tells each."
+    return Grid("worst", caption, columns, rows)
 
 
 def plain_grid(name: str, caption: str, rows: Sequence[Mapping[str, object]]) -> Grid:
