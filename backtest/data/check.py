@@ -111,6 +111,10 @@ def check_sheet(sheet: Sheet) -> list[Finding]:
         findings += [*_check_grid(sheet), *_check_prices(sheet)]
     elif sheet.dataset.table == "funding_rate":
         findings += _check_funding(sheet)
+    else:
+        jumps = detect.scale_jumps(sheet.values["value"])
+        if jumps.size:
+            findings.append(_rows(sheet, "warning", jumps, "values jump about tenfold", "compare the unit before it"))
     return findings
 
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from backtest.data.disk import sha256_bytes, write_atomic
 from backtest.errors import IntegrityError, Problem, UsageError, did_you_mean
 from backtest.schema import LAKE_TABLES, Table
-from backtest.units import duration_ms
+from backtest.units import MINUTE_MS, duration_ms
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -104,8 +104,8 @@ class Entry:
         return f"{self.dataset.folder(self.year)}/{self.sha256[:16]}.parquet"
 
     def sources_at(self, time_ms: int) -> list[SourceRows]:
-        """List the sources whose rows span a time."""
-        return [source for source in self.sources if source.first_ms <= time_ms <= source.last_ms]
+        """List the sources whose rows span a time, to the minute."""
+        return [s for s in self.sources if s.first_ms - MINUTE_MS <= time_ms <= s.last_ms + MINUTE_MS]
 
 
 def manifest_version(root: Path) -> tuple[int, ...] | None:

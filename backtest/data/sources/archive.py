@@ -30,9 +30,12 @@ def read_member(path: Path, name: str | None, *, max_bytes: int = MAX_BYTES) -> 
         with zipfile.ZipFile(path) as archive:
             member = _only_member(path, archive, name)
             with archive.open(member) as stream:
-                return _read_capped(path, stream, path.stat().st_size, max_bytes)
+                content = _read_capped(path, stream, path.stat().st_size, max_bytes)
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
         raise _refused(path, f"is not a sound zip file ({error})") from None
+    if len(content) != member.file_size:
+        raise _refused(path, f"is not a sound zip file (says {member.file_size} bytes, holds {len(content)})")
+    return content
 
 
 def _only_member(path: Path, archive: zipfile.ZipFile, name: str | None) -> zipfile.ZipInfo:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
+import pyarrow.feather
+import pyarrow.parquet
 
 from backtest.data.detect import Floats, Ints
 from backtest.errors import DataError, Problem, did_you_mean
@@ -58,6 +61,31 @@ def read_csv(
     raise DataError(*[problem for problem in wrong if problem] or [Problem(file, "holds numbers out of range")])
 
 
+def read_feather(path: Path) -> pa.Table:
+    """Read a feather file. Raises `DataError` where it is none."""
+    try:
+        return pyarrow.feather.read_table(path, memory_map=False)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(Problem(path.name, f"is not a sound feather file ({error})")) from None
+
+
+def parquet_names(path: Path) -> list[str]:
+    """Give the column names of a Parquet file. Raises `DataError` where it is none."""
+    try:
+        names: list[str] = pyarrow.parquet.read_schema(path).names
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(Problem(path.name, f"is not a sound Parquet file ({error})")) from None
+    return names
+
+
+def read_parquet(path: Path, columns: Sequence[str]) -> pa.Table:
+    """Read columns of a Parquet file. Raises `DataError` where its pages are damaged."""
+    try:
+        return pyarrow.parquet.read_table(path, columns=list(columns), partitioning=None)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(Problem(path.name, f"is not a sound Parquet file ({error})")) from None
+
+
 def header_of(content: bytes) -> list[str]:
     """Give the column names in the first line of CSV text."""
     first = content[: content.find(b"\n")] if b"\n" in content else content
@@ -90,6 +118,8 @@ def as_times(file: str, name: str, column: pa.ChunkedArray, unit: str | None) ->
     if column.null_count:
         row = int(np.flatnonzero(column.is_null().to_numpy())[0]) + 1
         raise DataError(Problem(f"{file} row {row}", f"{name} is empty ({column.null_count} rows)"))
+    if unit is not None and "%" in unit:
+        column = column.cast(pa.string())
     kind = column.type
     if pa.types.is_integer(kind):
         return column.cast(pa.int64()).to_numpy(), unit or "ms"

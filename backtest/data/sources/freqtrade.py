@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.feather as feather
 
 from backtest.data.detect import Floats, Ints
 from backtest.data.manifest import EVENT, Dataset
+from backtest.data.sources.columns import read_feather
 from backtest.data.sources.rows import PRICE_COLUMNS, ImportOptions, Rows
 from backtest.errors import DataError, Problem, UsageError
 
@@ -63,10 +63,7 @@ def read(path: Path, options: ImportOptions) -> list[Rows]:
 
 
 def _feather(path: Path) -> tuple[Ints, dict[str, Floats]]:
-    try:
-        table = feather.read_table(path, memory_map=False)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(Problem(path.name, f"is not a feather file ({error})")) from None
+    table = read_feather(path)
     missing = [column for column in COLUMNS if column not in table.column_names]
     if missing:
         raise DataError(Problem(path.name, f"has no column {', '.join(missing)}", f"wanted {', '.join(COLUMNS)}"))

@@ -13,13 +13,20 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.feather
-import pyarrow.parquet
 
 from backtest.data import detect
 from backtest.data.manifest import EVENT, Dataset
 from backtest.data.sources.archive import MAX_BYTES, read_member
-from backtest.data.sources.columns import as_floats, as_times, header_of, pick, read_csv
+from backtest.data.sources.columns import (
+    as_floats,
+    as_times,
+    header_of,
+    parquet_names,
+    pick,
+    read_csv,
+    read_feather,
+    read_parquet,
+)
 from backtest.data.sources.rows import ImportOptions, Rows
 from backtest.errors import DataError, Problem, UsageError, did_you_mean
 from backtest.schema import BAR_TABLES, LAKE_TABLES, Table
@@ -80,10 +87,9 @@ def _said(path: Path, options: ImportOptions) -> Table:
 def _open(path: Path) -> tuple[list[str], Loader]:
     """Give a file's column names, and what loads the wanted ones."""
     if path.suffix == ".parquet":
-        names = pyarrow.parquet.read_schema(path).names
-        return names, lambda wanted: pyarrow.parquet.read_table(path, columns=list(wanted), partitioning=None)
+        return parquet_names(path), lambda wanted: read_parquet(path, wanted)
     if path.suffix == ".feather":
-        table = pyarrow.feather.read_table(path, memory_map=False)
+        table = read_feather(path)
         return table.column_names, table.select
     if path.suffix == ".zip":
         content = read_member(path, None)

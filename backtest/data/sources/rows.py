@@ -60,6 +60,7 @@ class Rows:
     time: Ints
     values: Mapping[str, Floats]
     time_unit: str = "ms"
+    label: str = ""  # tells datasets of one file apart in messages
     line: Ints = field(default_factory=lambda: np.empty(0, np.int64))
 
     def __post_init__(self) -> None:
@@ -69,8 +70,10 @@ class Rows:
     def take(self, index: Ints, symbol: str | None = None) -> Rows:
         """Give some of the rows, as another symbol's where one is named."""
         values = {name: column[index] for name, column in self.values.items()}
-        dataset = self.dataset if symbol is None else self.dataset._replace(symbol=symbol)
-        return replace(self, dataset=dataset, time=self.time[index], values=values, line=self.line[index])
+        taken = replace(self, time=self.time[index], values=values, line=self.line[index])
+        if symbol is None:
+            return taken
+        return replace(taken, dataset=self.dataset._replace(symbol=symbol), label=f" {symbol}")
 
 
 def settle(rows: Rows, options: ImportOptions) -> tuple[Rows, list[Problem]]:
@@ -200,5 +203,4 @@ def _problem(rows: Rows, index: Ints, what: str, remedy: str) -> Problem:
 
 
 def _where(rows: Rows, row: int) -> str:
-    symbol = "" if rows.dataset.symbol in rows.path.name.replace("_", "") else f" {rows.dataset.symbol}"
-    return f"{rows.path.name}{symbol} row {rows.line[row]}"
+    return f"{rows.path.name}{rows.label} row {rows.line[row]}"

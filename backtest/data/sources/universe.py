@@ -5,12 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet
-
 from backtest.data.sources import generic
+from backtest.data.sources.columns import parquet_names
 from backtest.data.sources.rows import PRICE_COLUMNS, ImportOptions, Rows
-from backtest.errors import DataError, Problem
 
 
 def recognises(path: Path) -> bool:
@@ -24,10 +21,7 @@ def read(path: Path, options: ImportOptions) -> list[Rows]:
 
 
 def _table(path: Path) -> str | None:
-    try:
-        names = set(pyarrow.parquet.read_schema(path).names)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(Problem(path.name, f"is not a Parquet file ({error})")) from None
+    names = set(parquet_names(path))
     if not names >= {"symbol", "timestamp"}:
         return None
     if names >= set(PRICE_COLUMNS):
