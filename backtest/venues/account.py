@@ -34,22 +34,16 @@ class Collateral:
     index_price: Fraction
     slices: tuple[Slice, ...]
 
-    @property
-    def ratio(self) -> Fraction:
-        """The ratio of the first slice."""
-        return self.slices[0].ratio
-
-    def counted(self) -> Fraction:
-        """Give the USD value that counts: each slice at its own ratio, a negative balance in full."""
-        if self.amount < 0:
-            return self.amount * self.index_price
-        held = sum(
-            (self._inside(part) * part.ratio for part in self.slices if self.amount > part.low), start=Fraction(0)
+    def counted(self, quantity: Fraction) -> Fraction:
+        """Give the USD value of a quantity that counts: each slice at its own ratio, a negative one in full."""
+        if quantity < 0:
+            return quantity * self.index_price
+        inside = (
+            ((quantity if part.high is None else min(quantity, part.high)) - part.low) * part.ratio
+            for part in self.slices
+            if quantity > part.low
         )
-        return held * self.index_price
-
-    def _inside(self, part: Slice) -> Fraction:
-        return (self.amount if part.high is None else min(self.amount, part.high)) - part.low
+        return sum(inside, start=Fraction(0)) * self.index_price
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +128,14 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A whole account of one venue at one moment."""
+    """A whole account of one venue at one moment.
+
+    `era_uncertain`: the era was chosen by a date at which accounts were being moved to it one by one.
+    """
 
     venue: str
     era: str
+    era_uncertain: bool
     as_of_ms: int | None
     margin_mode: str
     position_mode: str

@@ -101,6 +101,7 @@ class _Reader(Fields):
         account = Account(
             venue=self.venue,
             era=self.era(rules.era),
+            era_uncertain=rules.uncertain and self.content.get("era") is None,
             as_of_ms=self.as_of_ms,
             margin_mode=margin_mode,
             position_mode=self.word("account", self.content, "position_mode", POSITION_MODES, "one_way") or "one_way",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import partial
 
 from backtest.venues.account import Account, Margins, Order, Position, State, Unit, total
 from backtest.venues.exact import cut, half_up
@@ -110,12 +111,15 @@ def kinks(account: Account, unit: Unit, symbol: str) -> Iterator[Fraction]:
 
 
 def equity_kinks(account: Account, unit: Unit, symbol: str) -> Iterator[Fraction]:
-    """Give the mark at which a balance valued in USD turns negative and counts in full."""
-    if unit.asset == "USD":
-        first = unit.of(symbol)[0]
-        yield from linear_root(
-            lambda mark: asset_equity(account, unit.at(symbol, mark), first.settle_asset), inverse=first.inverse
-        )
+    """Give the marks at which a balance valued in USD turns negative, or enters another slice of its ratio."""
+    if unit.asset != "USD":
+        return
+    first = unit.of(symbol)[0]
+    asset = first.settle_asset
+    bounds = [part.low for c in account.collateral if c.asset == asset for part in c.slices]
+    for bound in bounds:
+        beyond = partial(_asset_equity_beyond, account, unit, symbol, bound)
+        yield from linear_root(beyond, inverse=first.inverse)
 
 
 def asset_equity(account: Account, unit: Unit, asset: str) -> Fraction:
@@ -198,8 +202,8 @@ def _pool_equity(account: Account, unit: Unit) -> Fraction:
     """Cross: balance + unrealised profit. Multi-assets and portfolio: each asset at min(x price x ratio, x price)."""
     if unit.asset != "USD":
         return asset_equity(account, unit, unit.asset)
-    worth = ((asset_equity(account, unit, c.asset) * c.index_price, c.ratio) for c in account.collateral)
-    return sum((min(usd * ratio, usd) for usd, ratio in worth), start=Fraction(0))
+    worth = (c.counted(asset_equity(account, unit, c.asset)) for c in account.collateral)
+    return sum(worth, start=Fraction(0))
 
 
 def _pool_initial(account: Account, unit: Unit) -> Fraction | None:
@@ -245,3 +249,8 @@ def _isolated_orders(account: Account, asset: str) -> Fraction | None:
         alone = _initial_with_orders(held, (), account.position_mode) if held else Fraction(0)
         amounts.append(None if both is None or alone is None else both - alone)
     return total(amounts)
+
+
+def _asset_equity_beyond(account: Account, unit: Unit, symbol: str, bound: Fraction, mark: Fraction) -> Fraction:
+    """Give how far the equity of a symbol's settlement asset lies over a bound, with the symbol at a mark."""
+    return asset_equity(account, unit.at(symbol, mark), unit.of(symbol)[0].settle_asset) - bound

@@ -307,7 +307,7 @@ def _pool_state(account: Account, unit: Unit) -> State:
     )
     maintenance = sum((m.maintenance * usd for m, usd in each), start=Fraction(0))
     return State(
-        sum((c.counted() for c in account.collateral), start=Fraction(0)) + sum(profit, start=Fraction(0)),
+        sum((c.counted(c.amount) for c in account.collateral), start=Fraction(0)) + sum(profit, start=Fraction(0)),
         None if initial is None else initial + borrowed * BORROW_INITIAL,
         maintenance + sum((o.maintenance for o in order_margins), start=Fraction(0)) + borrowed * BORROW_MAINTENANCE,
     )

@@ -32,8 +32,8 @@ def to_fraction(value: object) -> Fraction:
 def cut(value: Fraction, decimals: int = AMOUNT_DECIMALS) -> Fraction:
     """Drop further decimals, towards zero.
 
-    >>> cut(Fraction("0.497202337"))
-    Fraction(24860117, 50000000)
+    >>> cut(Fraction("-0.79"), 1)
+    Fraction(-7, 10)
     """
     scale = 10**decimals
     return Fraction(int(value * scale), scale)

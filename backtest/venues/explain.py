@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from backtest.venues.account import Account, Position, Unit
@@ -34,7 +34,23 @@ def explain(result: Result) -> tuple[Step, ...]:
     steps = [step for position in account.positions for step in _position_steps(account, position)]
     formulas = FORMULAS[account.venue]
     unit = formulas.account_unit(account, formulas.units(account))
-    return (*steps, *(_pool_steps(account, unit) if unit else ()))
+    return (*_era_steps(account), *steps, *(_pool_steps(account, unit) if unit else ()))
+
+
+def _era_steps(account: Account) -> Iterator[Step]:
+    """Where accounts were moved to an era one by one, show what the era before would give."""
+    if not account.era_uncertain:
+        return
+    before = replace(account, era="uta_entry", era_uncertain=False)
+    for position in before.positions:
+        found = liquidation_boundary(before, unit_of(before, position), position.symbol)
+        price = None if found is None else FORMULAS["bybit"].price(position, found.price, alive_above=found.alive_above)
+        yield Step(
+            f"{position.symbol}: era",
+            f"{account.era} by date, but accounts changed one by one; liquidation price in the era before",
+            "none" if price is None else _t(price),
+            "Bybit help centre, New Margin Calculation (2025-09-18)",
+        )
 
 
 def _position_steps(account: Account, position: Position) -> Iterator[Step]:

@@ -35,7 +35,7 @@ class AccountFigures:
 
 @dataclass(frozen=True, slots=True)
 class PositionFigures:
-    """Figures of one position; equity, ratio and buffer are those of its margin unit."""
+    """Figures of one position; equity, ratio and buffer are those of its margin unit. `tier` is counted from 1."""
 
     symbol: str
     side: str
@@ -49,7 +49,7 @@ class PositionFigures:
     liquidation_price: str | None
     displayed_liquidation_price: str | None
     bankruptcy_price: str | None
-    tier: str
+    tier: int
     max_notional: str | None
     max_removable_margin: str | None
     cost_to_open: str | None
@@ -177,7 +177,7 @@ def _position_figures(account: Account, unit: Unit, position: Position) -> Posit
         liquidation_price=_price(account, position, liquidation),
         displayed_liquidation_price=_amount(formulas.displayed(account, unit, position.symbol)),
         bankruptcy_price=_price(account, position, bankruptcy),
-        tier=str(tier),
+        tier=tier,
         max_notional=None if largest is None else text(largest),
         max_removable_margin=_amount(formulas.max_removable(account, unit, position)),
         cost_to_open=None if portfolio else _amount(formulas.cost_to_open(account, unit, position)),

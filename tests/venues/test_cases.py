@@ -19,7 +19,7 @@ def cases(name: str) -> list[Any]:
     return [pytest.param(case["account"], case["expect"], id=case["id"]) for case in content["cases"]]
 
 
-def found(result: Any, path: str) -> str | None:
+def found(result: Any, path: str) -> Any:
     for step in path.split("."):
         result = result[int(step)] if step.isdigit() else result[step]
     return result
