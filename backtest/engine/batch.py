@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,13 +17,11 @@ from backtest.engine import cells as at
 from backtest.engine.actions import Desk
 from backtest.engine.compiled import Rules
 from backtest.engine.ledger import ACTION_ROW, FILL_ROW, TRANSFER_ROW, Book
-from backtest.engine.plan import OUTCOME_ROW, SCRIPT_ROW, Plan
-from backtest.engine.replay import replay
+from backtest.engine.market import Market
+from backtest.engine.plan import NONE, OUTCOME_ROW, PLAN, SCRIPT_ROW
+from backtest.engine.replay import blank_runs, replay
 from backtest.engine.state import MEMORY_SIZE, STATE_DTYPE
 from backtest.errors import InvariantError
-
-if TYPE_CHECKING:
-    from backtest.schema import Tape
 
 Rows = npt.NDArray[np.void]
 CHUNK_RUNS = 2000
@@ -44,33 +42,23 @@ class Terms:
     latency_ms: int = 0
     daily_cap_e8: int | None = None
 
-    def plan(self, rules: Rules, *, next_open: bool, liquidate: bool = True, skip: bool = True) -> Plan:
-        """Join the terms with a strategy's rules and one reaction."""
-        buffer, ratio, headroom = rules.bounds()
-        return Plan(
-            self.slippage_e8,
-            self.liquidation_slippage_e8,
-            self.clearance_e8,
-            int(self.cross),
-            int(self.takeover),
-            int(self.fee_reserve),
-            int(self.keep),
-            int(next_open),
-            self.latency_ms,
-            -1 if self.daily_cap_e8 is None else self.daily_cap_e8,
-            int(liquidate),
-            int(skip),
-            rules.wake_rule,
-            rules.wake_index,
-            rules.wake_kind,
-            rules.wake_value,
-            rules.cooldown_ms,
-            buffer,
-            ratio,
-            headroom,
-            rules.has("every_bar"),
-            rules.has("on_funding"),
-        )
+    def plan(self, rules: Rules, *, next_open: bool, liquidate: bool = True, skip: bool = True) -> Any:
+        """Join the terms with a strategy's rules and one reaction, as a record of `plan.PLAN`."""
+        plan = np.zeros(1, PLAN)[0]
+        for name in ("slippage_e8", "liquidation_slippage_e8", "clearance_e8", "latency_ms"):
+            plan[name] = getattr(self, name)
+        for name in ("cross", "takeover", "fee_reserve", "keep"):
+            plan[name] = int(getattr(self, name))
+        plan["daily_cap_e8"] = NONE if self.daily_cap_e8 is None else self.daily_cap_e8
+        plan["next_open"], plan["liquidate"], plan["skip"] = int(next_open), int(liquidate), int(skip)
+        plan["buffer_max_e8"], plan["ratio_min_e8"], plan["headroom_max_e8"] = rules.bounds()
+        plan["every_bar"], plan["on_funding"] = rules.has("every_bar"), rules.has("on_funding")
+        count = len(rules.wake_kind)
+        plan["wake_count"] = count
+        for name in ("wake_rule", "wake_index", "wake_kind", "wake_value"):
+            plan[name][:count] = getattr(rules, name)
+        plan["cooldown_ms"] = rules.cooldown_ms
+        return plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +78,10 @@ def _book(transfer_rows: int) -> Book:
 
 
 def replay_batch(
-    tape: Tape,
-    plan: Plan,
+    market: Market,
+    plan: Any,
     rules: Rules,
-    runs: Rows,
+    entries: Rows,
     *,
     script: Rows | None = None,
     keep_all: bool = False,
@@ -101,17 +89,18 @@ def replay_batch(
     progress: Callable[[int], None] | None = None,
     book_rows: int = 1 << 18,
 ) -> Batch:
-    """Replay runs (rows of `plan.RUN_ROW`) over a tape; rows are kept for liquidated runs, or for all.
+    """Replay entries (records of `plan.ENTRY`) over a market; rows are kept for liquidated runs, or for all.
 
-    The `run` column of the rows counts from 0 over `runs`. Raises InvariantError when a run's rows pass any book.
+    The `run` column of the rows counts from 0 over `entries`. Raises InvariantError when a run's rows pass any book.
     """
-    if not len(tape.time_ms):
+    if not len(market.bars):
         raise InvariantError.at("replay", "the tape has no bar")
-    outcomes = np.zeros(len(runs), OUTCOME_ROW)
+    outcomes = np.zeros(len(entries), OUTCOME_ROW)
     kept: tuple[list[Rows], list[Rows], list[Rows]] = ([], [], [])
     memory = np.zeros((at.RULES_MAX, MEMORY_SIZE))
     queue = np.zeros((QUEUE_ROWS, 3), np.int64)
     state = np.zeros(1, STATE_DTYPE)
+    runs = blank_runs()
     script = np.zeros(0, SCRIPT_ROW) if script is None else script
     book = _book(book_rows)._replace(record=int(record))
 
@@ -121,10 +110,10 @@ def replay_batch(
         book.cursor[:] = 0
 
     first = 0
-    while first < len(runs):
-        last = min(first + CHUNK_RUNS, len(runs))
-        desk = Desk(book, queue, rules.functions, rules.params, state, memory, script)
-        done = replay(tape, plan, desk, runs, outcomes, first, last, int(keep_all))
+    while first < len(entries):
+        last = min(first + CHUNK_RUNS, len(entries))
+        desk = Desk(book, queue, rules.functions, rules.params, state, memory, script, runs)
+        done = replay(market, plan, desk, entries, outcomes, first, last, int(keep_all))
         if done == first and not book.cursor[:3].any():
             if book_rows > 1 << 26:
                 raise InvariantError.at(f"run {first}", "one run wrote more rows than any book holds")

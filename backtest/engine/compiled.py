@@ -43,12 +43,15 @@ for _verb in (api.reduce, api.increase, api.close, api.set_leverage):
 
 
 @overload(api.move_margin, prefer_literal=True)
-def _move_margin(amount: Any, source: Any = "reserve") -> Callable[..., Wish]:
-    """Resolve the source while compiling, so that no text is handled in the kernel."""
+def _move_margin(amount: Any, source: Any = "reserve") -> Any:
+    """Resolve the source while compiling, so that no text is handled in the kernel.
+
+    numba wants the annotations of both functions alike.
+    """
     name = getattr(source, "literal_value", getattr(source, "value", source))
     target = api.SOURCES.index(name)
 
-    def implementation(amount: float, source: str = "reserve") -> Wish:
+    def implementation(amount: Any, source: Any = "reserve") -> Any:
         return (4, float(amount), target)
 
     return implementation

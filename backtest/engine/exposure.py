@@ -4,46 +4,45 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backtest.engine import cells as at
 from backtest.engine.arithmetic import E18, wide_add
 from backtest.engine.compile import jit
 
 if TYPE_CHECKING:
-    from backtest.engine.ledger import Int64Array
-    from backtest.schema import Tape
+    from backtest.engine.ledger import Run
+    from backtest.engine.market import Market
 
 HOUR_MS = 3_600_000
 
 
 @jit
-def count_opens(tape: Tape, a: Int64Array, to: int) -> None:
+def count_opens(tape: Market, run: Run, to: int) -> None:
     """Add the mark opens of the bars not yet counted and before `to`, all of the present segment."""
-    first = a[at.COUNTED_TO]
+    first = run.counted_to
     if to > first:
-        before = tape.open_sum_e8[first - 1] if first > tape.segment_start[a[at.SEGMENT]] else 0
-        a[at.OPEN_SUM] += tape.open_sum_e8[to - 1] - before
-        a[at.COUNTED_TO] = to
+        before = tape.bars[first - 1].open_sum_e8 if first > tape.segments[run.segment].start else 0
+        run.open_sum += tape.bars[to - 1].open_sum_e8 - before
+        run.counted_to = to
 
 
 @jit
-def settle_exposure(tape: Tape, a: Int64Array) -> None:
+def settle_exposure(tape: Market, run: Run) -> None:
     """Multiply the opens counted so far with the quantity held over them, before the quantity changes."""
-    count_opens(tape, a, a[at.COUNT_BOUND])
-    a[at.SUM_HIGH], a[at.SUM_LOW] = wide_add(a[at.SUM_HIGH], a[at.SUM_LOW], a[at.QTY], a[at.OPEN_SUM])
-    a[at.OPEN_SUM] = 0
+    count_opens(tape, run, run.count_bound)
+    run.sum_high, run.sum_low = wide_add(run.sum_high, run.sum_low, run.qty, run.open_sum)
+    run.open_sum = 0
 
 
 @jit
-def keep_pair(tape: Tape, a: Int64Array, bar: int) -> None:
+def keep_pair(tape: Market, run: Run, bar: int) -> None:
     """Keep the sum over the bars before this one: what the run and its baseline had in common."""
-    if not a[at.PAIRED_DONE]:
-        bound = a[at.COUNT_BOUND]
-        a[at.COUNT_BOUND] = bar
-        settle_exposure(tape, a)
-        a[at.COUNT_BOUND] = bound
-        a[at.PAIRED_HIGH] = a[at.SUM_HIGH]
-        a[at.PAIRED_LOW] = a[at.SUM_LOW]
-        a[at.PAIRED_DONE] = 1
+    if not run.paired_done:
+        bound = run.count_bound
+        run.count_bound = bar
+        settle_exposure(tape, run)
+        run.count_bound = bound
+        run.paired_high = run.sum_high
+        run.paired_low = run.sum_low
+        run.paired_done = 1
 
 
 @jit

@@ -6,17 +6,20 @@ transfer is the only thing that changes them, and it always has two sides.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from backtest.engine import cells as at
 from backtest.engine.compile import jit
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     Int64Array = npt.NDArray[np.int64]
+
+# Records of cells.RUN_STATE and plan.PLAN; their fields are int64.
+Run = Any
+Plan = Any
 
 TRANSFER_ROW = np.dtype(
     [("time_ms", "i8"), ("amount_e8", "i8"), ("run", "i4"), ("rule", "i2")]
@@ -46,12 +49,12 @@ class Book(NamedTuple):
 
 
 @jit
-def transfer(book: Book, a: Int64Array, kind: int, debit: int, credit: int, amount: int, cause: int, rule: int) -> None:
+def transfer(book: Book, run: Run, kind: int, debit: int, credit: int, amount: int, cause: int, rule: int) -> None:
     """Move a positive amount between two accounts; an amount of 0 is no transfer."""
     if amount == 0:
         return
-    a[debit] -= amount
-    a[credit] += amount
+    run.balance[debit] -= amount
+    run.balance[credit] += amount
     if not book.record:
         return
     row = book.cursor[0]
@@ -59,9 +62,9 @@ def transfer(book: Book, a: Int64Array, kind: int, debit: int, credit: int, amou
         book.cursor[3] = 1
         return
     entry = book.transfers[row]
-    entry["time_ms"] = a[at.TIME]
+    entry["time_ms"] = run.time_ms
     entry["amount_e8"] = amount
-    entry["run"] = a[at.SEQUENCE]
+    entry["run"] = run.index
     entry["rule"] = rule
     entry["kind"] = kind
     entry["debit"] = debit
@@ -72,10 +75,10 @@ def transfer(book: Book, a: Int64Array, kind: int, debit: int, credit: int, amou
 
 @jit
 def record_fill(
-    book: Book, a: Int64Array, signed_qty: int, price: int, value: int, mark: int, cause: int, rule: int
+    book: Book, run: Run, signed_qty: int, price: int, value: int, mark: int, cause: int, rule: int
 ) -> None:
     """Write a change of position."""
-    a[at.TURNOVER] += value
+    run.turnover += value
     if not book.record:
         return
     row = book.cursor[1]
@@ -83,12 +86,12 @@ def record_fill(
         book.cursor[3] = 1
         return
     entry = book.fills[row]
-    entry["time_ms"] = a[at.TIME]
+    entry["time_ms"] = run.time_ms
     entry["qty_e8"] = signed_qty
     entry["price_e8"] = price
     entry["cost_e8"] = value
     entry["mark_e8"] = mark
-    entry["run"] = a[at.SEQUENCE]
+    entry["run"] = run.index
     entry["rule"] = rule
     entry["cause"] = cause
     book.cursor[1] = row + 1
@@ -96,13 +99,13 @@ def record_fill(
 
 @jit
 def record_action(
-    book: Book, a: Int64Array, verb: int, amount: float, target: int, mark: int, status: int, rule: int
+    book: Book, run: Run, verb: int, amount: float, target: int, mark: int, status: int, rule: int
 ) -> None:
     """Write what a rule asked for and what became of it (status 0: done)."""
     if status == 0:
-        a[at.ACTIONS] += 1
+        run.actions += 1
     else:
-        a[at.REFUSED] += 1
+        run.refused += 1
     if not book.record:
         return
     row = book.cursor[2]
@@ -110,11 +113,11 @@ def record_action(
         book.cursor[3] = 1
         return
     entry = book.actions[row]
-    entry["time_ms"] = a[at.TIME]
+    entry["time_ms"] = run.time_ms
     entry["amount"] = amount
     entry["mark_e8"] = mark
-    entry["run"] = a[at.SEQUENCE]
-    entry["bars"] = a[at.BAR] - a[at.ENTRY_BAR]
+    entry["run"] = run.index
+    entry["bars"] = run.bar - run.entry_bar
     entry["rule"] = rule
     entry["verb"] = verb
     entry["target"] = target

@@ -14,22 +14,22 @@ from backtest.engine.arithmetic import E8, mul_div, mul_floor, ratio_ceil, scale
 from backtest.engine.compile import jit
 
 if TYPE_CHECKING:
-    from backtest.schema import Tape
+    from backtest.engine.market import Market
 
 
 @jit
-def tier_index(tape: Tape, table: int, whole: int, rest: int) -> int:
+def tier_index(tape: Market, table: int, whole: int, rest: int) -> int:
     """Give the row of a notional whole + rest / 1e8: the first whose cap is not passed, else the last."""
-    last = tape.tier_count[table] - 1
+    last = tape.tiers[table, 0].count - 1
     for k in range(last):
-        cap = tape.tier_cap_e8[table, k]
+        cap = tape.tiers[table, k].cap_e8
         if whole < cap or (whole == cap and rest == 0):
             return k
     return last
 
 
 @jit
-def tier_at(tape: Tape, table: int, qty: int, price: int) -> int:
+def tier_at(tape: Market, table: int, qty: int, price: int) -> int:
     """Give the tier row of qty x price, from 0."""
     whole, rest = split_product(qty, price)
     return tier_index(tape, table, whole, rest)
@@ -51,7 +51,7 @@ def fee_reserve(cost: int, side: int, leverage_e2: int, taker: int) -> int:
 
 @jit
 def measure(
-    tape: Tape, table: int, side: int, qty: int, cost: int, wallet: int, leverage_e2: int, reserve: int, price: int
+    tape: Market, table: int, side: int, qty: int, cost: int, wallet: int, leverage_e2: int, reserve: int, price: int
 ) -> tuple[int, int, int]:
     """Give equity, maintenance margin and initial margin of one position at a mark price.
 
@@ -61,7 +61,7 @@ def measure(
     whole, rest = split_product(qty, price)
     profit = whole - cost if side > 0 else cost - whole - (1 if rest > 0 else 0)
     k = tier_index(tape, table, whole, rest)
-    maintenance = scale_ceil(whole, rest, tape.tier_rate_e8[table, k]) - tape.tier_deduction_e8[table, k] + reserve
+    maintenance = scale_ceil(whole, rest, tape.tiers[table, k].rate_e8) - tape.tiers[table, k].deduction_e8 + reserve
     initial = ratio_ceil(whole, rest, 100, leverage_e2) + reserve
     return wallet + profit, maintenance, initial
 

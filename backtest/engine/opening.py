@@ -32,24 +32,23 @@ from backtest.engine.position import reduce_position, refresh_fee_reserve
 
 if TYPE_CHECKING:
     from backtest.engine.actions import Desk
-    from backtest.engine.ledger import Int64Array
-    from backtest.engine.plan import Plan
-    from backtest.schema import Tape
+    from backtest.engine.ledger import Plan, Run
+    from backtest.engine.market import Market
 
 
 @jit
-def first_bar_at(tape: Tape, time_ms: int, start: int) -> int:
+def first_bar_at(tape: Market, time_ms: int, start: int) -> int:
     """Give the first bar at or after a time, from a bar on; the number of bars when there is none."""
-    low, high = start, len(tape.time_ms)
+    low, high = start, len(tape.bars)
     if start < high:
-        guess = start + max(0, (time_ms - tape.time_ms[start] + tape.interval_ms - 1) // tape.interval_ms)
+        guess = start + max(0, (time_ms - tape.bars[start].time_ms + tape.interval_ms - 1) // tape.interval_ms)
         if guess < high:
-            if tape.time_ms[guess] == time_ms:
+            if tape.bars[guess].time_ms == time_ms:
                 return guess
             high = guess  # missing bars only make the index smaller
     while low < high:
         middle = (low + high) // 2
-        if tape.time_ms[middle] < time_ms:
+        if tape.bars[middle].time_ms < time_ms:
             low = middle + 1
         else:
             high = middle
@@ -57,70 +56,70 @@ def first_bar_at(tape: Tape, time_ms: int, start: int) -> int:
 
 
 @jit
-def pay_funding(tape: Tape, plan: Plan, desk: Desk, a: Int64Array, bar: int) -> bool:
+def pay_funding(tape: Market, plan: Plan, desk: Desk, run: Run, bar: int) -> bool:
     """Settle the funding of the segment that begins here; tell whether money moved."""
-    rate = tape.segment_funding_e8[a[at.SEGMENT]]
+    rate = tape.segments[run.segment].funding_e8
     if rate == 0:
         return False
-    whole, rest = split_product(a[at.QTY], tape.mark_open_e8[bar])
-    if (rate > 0) == (a[at.SIDE] > 0):
+    whole, rest = split_product(run.qty, tape.bars[bar].mark_open_e8)
+    if (rate > 0) == (run.side > 0):
         transfer(
-            desk.book, a, at.K_FUNDING, at.MARGIN, at.FUNDING, scale_ceil(whole, rest, abs(rate)), at.C_FUNDING, -1
+            desk.book, run, at.K_FUNDING, at.MARGIN, at.FUNDING, scale_ceil(whole, rest, abs(rate)), at.C_FUNDING, -1
         )
     else:
         transfer(
-            desk.book, a, at.K_FUNDING, at.FUNDING, at.MARGIN, scale_floor(whole, rest, abs(rate)), at.C_FUNDING, -1
+            desk.book, run, at.K_FUNDING, at.FUNDING, at.MARGIN, scale_floor(whole, rest, abs(rate)), at.C_FUNDING, -1
         )
     return True
 
 
 @jit
-def take_arrivals(tape: Tape, plan: Plan, desk: Desk, a: Int64Array) -> bool:
+def take_arrivals(tape: Market, plan: Plan, desk: Desk, run: Run) -> bool:
     """Add the transfers that have arrived by now; tell whether there were any."""
     arrived = False
-    while a[at.QUEUE_HEAD] < a[at.QUEUE_TAIL]:
-        place = a[at.QUEUE_HEAD] % len(desk.queue)
-        if desk.queue[place, 0] > a[at.TIME]:
+    while run.queue_head < run.queue_tail:
+        place = run.queue_head % len(desk.queue)
+        if desk.queue[place, 0] > run.time_ms:
             break
         if not arrived:
-            close_stretch(tape, a)
+            close_stretch(tape, run)
         arrived = True
         amount = desk.queue[place, 1]
-        transfer(desk.book, a, at.K_ADD_MARGIN, at.TRANSIT, at.MARGIN, amount, at.C_ARRIVAL, desk.queue[place, 2])
-        a[at.ADDED] += amount
-        a[at.QUEUE_HEAD] += 1
+        transfer(desk.book, run, at.K_ADD_MARGIN, at.TRANSIT, at.MARGIN, amount, at.C_ARRIVAL, desk.queue[place, 2])
+        run.added += amount
+        run.queue_head += 1
     return arrived
 
 
 @jit
-def enter_segment(tape: Tape, plan: Plan, desk: Desk, a: Int64Array, bar: int) -> None:
+def enter_segment(tape: Market, plan: Plan, desk: Desk, run: Run, bar: int) -> None:
     """Put a segment's tier table, fee and funding into force at its first bar."""
-    count_opens(tape, a, bar)
-    close_stretch(tape, a)
-    a[at.SEGMENT] += 1
-    a[at.TIME] = tape.time_ms[bar]
-    a[at.ENTERED_BAR] = bar
-    a[at.OLD_MARGIN] = a[at.MARGIN]
-    a[at.OLD_TABLE] = a[at.TABLE]
-    a[at.OLD_FEE_RESERVE] = a[at.FEE_RESERVE]
-    a[at.TABLE] = tape.segment_table[a[at.SEGMENT]]
-    a[at.TAKER] = tape.segment_taker_e8[a[at.SEGMENT]]
-    refresh_fee_reserve(plan, a)
-    a[at.FUNDED] = pay_funding(tape, plan, desk, a, bar)
+    count_opens(tape, run, bar)
+    close_stretch(tape, run)
+    run.segment += 1
+    run.time_ms = tape.bars[bar].time_ms
+    run.entered_bar = bar
+    run.old_margin = run.balance[at.MARGIN]
+    run.old_table = run.table
+    run.old_fee_reserve = run.fee_reserve
+    run.table = tape.segments[run.segment].table
+    run.taker = tape.segments[run.segment].taker_e8
+    refresh_fee_reserve(plan, run)
+    run.funded = pay_funding(tape, plan, desk, run, bar)
 
 
 @jit
-def open_cause(tape: Tape, a: Int64Array, bar: int) -> int:
+def open_cause(tape: Market, run: Run, bar: int) -> int:
     """Name what turned the predicate true at a bar's open: the price, a tier change or funding."""
-    if a[at.ENTERED_BAR] != bar:
+    if run.entered_bar != bar:
         return BY_PRICE
-    mark = tape.mark_open_e8[bar]
+    mark = tape.bars[bar].mark_open_e8
     for cause, table, reserve in (
-        (BY_PRICE, a[at.OLD_TABLE], a[at.OLD_FEE_RESERVE]),
-        (BY_TIER_CHANGE, a[at.TABLE], a[at.FEE_RESERVE]),
+        (BY_PRICE, run.old_table, run.old_fee_reserve),
+        (BY_TIER_CHANGE, run.table, run.fee_reserve),
     ):
         equity, maintenance, _ = measure(
-            tape, table, a[at.SIDE], a[at.QTY], a[at.COST], a[at.OLD_MARGIN], a[at.LEVERAGE], reserve, mark
+            tape, table, run.side, run.qty, run.cost, run.old_margin, run.leverage_e2, reserve, mark
         )
         if equity <= maintenance:
             return cause
@@ -128,117 +127,113 @@ def open_cause(tape: Tape, a: Int64Array, bar: int) -> int:
 
 
 @jit
-def wake_at_open(tape: Tape, plan: Plan, desk: Desk, a: Int64Array, bar: int, wake: int) -> bool:
+def wake_at_open(tape: Market, plan: Plan, desk: Desk, run: Run, bar: int, wake: int) -> bool:
     """Call a rule at a bar's open, unless it cools down; make the test if it acted. Tell whether it acted."""
     rule = plan.wake_rule[wake]
-    last = a[at.LAST_ACTION_OF_RULE + rule]
-    if last >= 0 and a[at.TIME] - last < plan.cooldown_ms[rule]:
+    last = run.rule_last_ms[rule]
+    if last >= 0 and run.time_ms - last < plan.cooldown_ms[rule]:
         return False
-    mark = tape.mark_open_e8[bar]
-    if not call_rule(tape, plan, desk, a, wake, tape.trade_open_e8[bar], mark):
+    mark = tape.bars[bar].mark_open_e8
+    if not call_rule(tape, plan, desk, run, wake, tape.bars[bar].trade_open_e8, mark):
         return False
-    if a[at.QTY] == 0:
-        end_run(a, R_CLOSED, a[at.TIME])
+    if run.qty == 0:
+        end_run(run, R_CLOSED, run.time_ms)
     else:
-        test_after_fill(tape, plan, desk, a, mark)
+        test_after_fill(tape, plan, desk, run, mark)
     return True
 
 
 @jit
-def call_remembered(tape: Tape, plan: Plan, desk: Desk, a: Int64Array, bar: int) -> None:
+def call_remembered(tape: Market, plan: Plan, desk: Desk, run: Run, bar: int) -> None:
     """Call the wakes that held on the path of the bar before, in list order."""
-    pending = a[at.PENDING]
-    a[at.PENDING] = 0
-    for wake in range(len(plan.wake_kind)):
-        if (pending >> wake) & 1 and a[at.REASON] == RUNNING:
-            wake_at_open(tape, plan, desk, a, bar, wake)
+    pending = run.pending
+    run.pending = 0
+    for wake in range(plan.wake_count):
+        if (pending >> wake) & 1 and run.reason == RUNNING:
+            wake_at_open(tape, plan, desk, run, bar, wake)
 
 
 @jit
-def play_script(tape: Tape, plan: Plan, desk: Desk, a: Int64Array, bar: int, stop: int) -> None:
+def play_script(tape: Market, plan: Plan, desk: Desk, run: Run, bar: int, stop: int) -> None:
     """Do the scripted actions of this bar."""
-    mark = tape.mark_open_e8[bar]
-    while (
-        a[at.REASON] == RUNNING
-        and a[at.SCRIPT_AT] < stop
-        and desk.script[a[at.SCRIPT_AT]]["bars"] <= bar - a[at.ENTRY_BAR]
-    ):
-        row = desk.script[a[at.SCRIPT_AT]]
-        a[at.SCRIPT_AT] += 1
-        wish = (row["verb"], row["amount"], row["target"])
-        if perform(tape, plan, desk, a, wish, tape.trade_open_e8[bar], mark, -1):
-            if a[at.QTY] == 0:
-                end_run(a, R_CLOSED, a[at.TIME])
+    mark = tape.bars[bar].mark_open_e8
+    while run.reason == RUNNING and run.script_at < stop and desk.script[run.script_at].bars <= bar - run.entry_bar:
+        row = desk.script[run.script_at]
+        run.script_at += 1
+        wish = (row.verb, row.amount, row.target)
+        if perform(tape, plan, desk, run, wish, tape.bars[bar].trade_open_e8, mark, -1):
+            if run.qty == 0:
+                end_run(run, R_CLOSED, run.time_ms)
             else:
-                test_after_fill(tape, plan, desk, a, mark)
+                test_after_fill(tape, plan, desk, run, mark)
 
 
 @jit
-def is_woken(plan: Plan, a: Int64Array, wake: int, funded: bool, arrived: bool, filled: bool) -> bool:
+def is_woken(plan: Plan, run: Run, wake: int, funded: bool, arrived: bool, filled: bool) -> bool:
     """Tell whether an event wake is woken at this open; move a clock on that is."""
     kind = plan.wake_kind[wake]
     if kind == EVERY:
-        if a[at.TIME] < a[at.DUE_OF_WAKE + wake]:
+        if run.time_ms < run.wake_due_ms[wake]:
             return False
         period = plan.wake_value[wake]
-        a[at.DUE_OF_WAKE + wake] = a[at.ENTRY_TIME] + ((a[at.TIME] - a[at.ENTRY_TIME]) // period + 1) * period
+        run.wake_due_ms[wake] = run.entry_ms + ((run.time_ms - run.entry_ms) // period + 1) * period
         return True
     if kind == EVERY_BAR:
-        return bool(a[at.BAR] > a[at.ENTRY_BAR])
+        return bool(run.bar > run.entry_bar)
     return (kind == ON_FUNDING and funded) or (kind == ON_ARRIVAL and arrived) or (kind == ON_FILL and filled)
 
 
 @jit
-def close_all(tape: Tape, plan: Plan, desk: Desk, a: Int64Array, base: int, mark: int, cause: int) -> None:
+def close_all(tape: Market, plan: Plan, desk: Desk, run: Run, base: int, mark: int, cause: int) -> None:
     """Close the whole position at the end of a run."""
-    settle_exposure(tape, a)
-    reduce_position(plan, desk.book, a, a[at.QTY], base, mark, False, cause, -1)
+    settle_exposure(tape, run)
+    reduce_position(plan, desk.book, run, run.qty, base, mark, False, cause, -1)
 
 
 @jit
-def at_open(tape: Tape, plan: Plan, desk: Desk, a: Int64Array, run: Any, bar: int, entered: bool) -> None:
+def at_open(tape: Market, plan: Plan, desk: Desk, run: Run, entry: Any, bar: int, entered: bool) -> None:
     """Do the events of a bar's open, steps 1 to 7. `entered`: the entry fill has just been made in this bar."""
-    mark = tape.mark_open_e8[bar]
-    a[at.BAR] = bar
-    a[at.TIME] = tape.time_ms[bar]
-    a[at.COUNT_BOUND] = bar
+    mark = tape.bars[bar].mark_open_e8
+    run.bar = bar
+    run.time_ms = tape.bars[bar].time_ms
+    run.count_bound = bar
     arrived, filled = False, entered
     if not entered:
-        if bar == tape.segment_start[a[at.SEGMENT] + 1]:
-            enter_segment(tape, plan, desk, a, bar)
-        arrived = take_arrivals(tape, plan, desk, a)
-        see(a, mark, mark)
-        if plan.liquidate and holds(tape, plan, a, LIQUIDATION, mark):
-            liquidate(tape, plan, desk, a, mark, open_cause(tape, a, bar))
+        if bar == tape.segments[run.segment + 1].start:
+            enter_segment(tape, plan, desk, run, bar)
+        arrived = take_arrivals(tape, plan, desk, run)
+        see(run, mark, mark)
+        if plan.liquidate and holds(tape, plan, run, LIQUIDATION, mark):
+            liquidate(tape, plan, desk, run, mark, open_cause(tape, run, bar))
         else:
-            end_breach(a)
-        if a[at.REASON] == RUNNING and bar == run["exit_bar"]:
-            close_stretch(tape, a)
-            close_all(tape, plan, desk, a, tape.trade_open_e8[bar], mark, at.C_EXIT)
-            end_run(a, R_HORIZON, a[at.TIME])
-        if a[at.REASON] == RUNNING:
-            qty = a[at.QTY]
-            call_remembered(tape, plan, desk, a, bar)
-            play_script(tape, plan, desk, a, bar, run["script_stop"])
-            filled = a[at.QTY] != qty
+            end_breach(run)
+        if run.reason == RUNNING and bar == entry.exit_bar:
+            close_stretch(tape, run)
+            close_all(tape, plan, desk, run, tape.bars[bar].trade_open_e8, mark, at.C_EXIT)
+            end_run(run, R_HORIZON, run.time_ms)
+        if run.reason == RUNNING:
+            qty = run.qty
+            call_remembered(tape, plan, desk, run, bar)
+            play_script(tape, plan, desk, run, bar, entry.script_stop)
+            filled = run.qty != qty
     else:
-        play_script(tape, plan, desk, a, bar, run["script_stop"])
-    call_woken(tape, plan, desk, a, bar, arrived, filled)
-    if a[at.REASON] == RUNNING:
-        see(a, mark, mark)
-        test_after_fill(tape, plan, desk, a, mark)
-    if bar == a[at.BASELINE_LIQ_BAR]:
-        a[at.BASELINE_QTY] = a[at.QTY]
-    if bar == a[at.BASELINE_EXIT_BAR]:
-        keep_pair(tape, a, bar)
+        play_script(tape, plan, desk, run, bar, entry.script_stop)
+    call_woken(tape, plan, desk, run, bar, arrived, filled)
+    if run.reason == RUNNING:
+        see(run, mark, mark)
+        test_after_fill(tape, plan, desk, run, mark)
+    if bar == run.baseline_liq_bar:
+        run.baseline_qty = run.qty
+    if bar == run.baseline_exit_bar:
+        keep_pair(tape, run, bar)
 
 
 @jit
-def call_woken(tape: Tape, plan: Plan, desk: Desk, a: Int64Array, bar: int, arrived: bool, filled: bool) -> None:
+def call_woken(tape: Market, plan: Plan, desk: Desk, run: Run, bar: int, arrived: bool, filled: bool) -> None:
     """Call the rules woken by arrival, funding, fill or clock at this open, in list order."""
-    funded = a[at.ENTERED_BAR] == bar and a[at.FUNDED] == 1 and bar > a[at.ENTRY_BAR]
-    for wake in range(len(plan.wake_kind)):
-        if a[at.REASON] != RUNNING:
+    funded = run.entered_bar == bar and run.funded == 1 and bar > run.entry_bar
+    for wake in range(plan.wake_count):
+        if run.reason != RUNNING:
             return
-        if plan.wake_kind[wake] >= THRESHOLDS and is_woken(plan, a, wake, funded, arrived, filled):
-            wake_at_open(tape, plan, desk, a, bar, wake)
+        if plan.wake_kind[wake] >= THRESHOLDS and is_woken(plan, run, wake, funded, arrived, filled):
+            wake_at_open(tape, plan, desk, run, bar, wake)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backtest.engine import cells as at
 from backtest.engine.arithmetic import E8, mul_div_floor, mul_floor
 from backtest.engine.compile import jit
 from backtest.engine.margin import (
@@ -22,17 +21,16 @@ from backtest.engine.plan import BUFFER_BELOW, INT64_MIN, MARGIN_RATIO_ABOVE
 from backtest.engine.position import measure_at
 
 if TYPE_CHECKING:
-    from backtest.engine.ledger import Int64Array
-    from backtest.engine.plan import Plan
-    from backtest.schema import Tape
+    from backtest.engine.ledger import Plan, Run
+    from backtest.engine.market import Market
 
 LIQUIDATION = -1
 
 
 @jit
-def holds(tape: Tape, plan: Plan, a: Int64Array, condition: int, price: int) -> bool:
+def holds(tape: Market, plan: Plan, run: Run, condition: int, price: int) -> bool:
     """Tell whether the liquidation predicate, or the wake of that index, holds at a mark price."""
-    equity, maintenance, initial = measure_at(tape, a, price)
+    equity, maintenance, initial = measure_at(tape, run, price)
     if condition == LIQUIDATION:
         return equity <= maintenance
     limit = plan.wake_value[condition]
@@ -45,15 +43,15 @@ def holds(tape: Tape, plan: Plan, a: Int64Array, condition: int, price: int) -> 
 
 
 @jit
-def next_border(tape: Tape, a: Int64Array, price: int, end: int) -> int:
+def next_border(tape: Market, run: Run, price: int, end: int) -> int:
     """Give the end of the piece that begins at a price: the nearest tier border on the way, else the way's end."""
     nearest = end
-    table = a[at.TABLE]
-    for k in range(tape.tier_count[table] - 1):
-        cap = tape.tier_cap_e8[table, k]
-        if cap // a[at.QTY] > 90_000_000_000:  # the border lies above every price there is
+    table = run.table
+    for k in range(tape.tiers[table, 0].count - 1):
+        cap = tape.tiers[table, k].cap_e8
+        if cap // run.qty > 90_000_000_000:  # the border lies above every price there is
             break
-        border = mul_div_floor(cap, E8, a[at.QTY])
+        border = mul_div_floor(cap, E8, run.qty)
         if price < border < nearest or nearest < border < price:
             nearest = border
     return nearest
@@ -73,7 +71,7 @@ def step_top(qty: int, k: int, start: int) -> int:
 
 
 @jit
-def crossing(tape: Tape, plan: Plan, a: Int64Array, condition: int, start: int, end: int) -> int:
+def crossing(tape: Market, plan: Plan, run: Run, condition: int, start: int, end: int) -> int:
     """Give the first price after start at which a condition holds that holds at end and not at start.
 
     Rising: bisection over the price. Falling: over k = floor(q p); within one k the profit of a long is constant and
@@ -83,18 +81,18 @@ def crossing(tape: Tape, plan: Plan, a: Int64Array, condition: int, start: int, 
         low, high = start, end
         while high - low > 1:
             middle = low + (high - low) // 2
-            if holds(tape, plan, a, condition, middle):
+            if holds(tape, plan, run, condition, middle):
                 high = middle
             else:
                 low = middle
         return high
-    qty = a[at.QTY]
+    qty = run.qty
     false_k, true_k = mul_floor(qty, start), mul_floor(qty, end)
-    if not holds(tape, plan, a, condition, step_top(qty, true_k, start)):
+    if not holds(tape, plan, run, condition, step_top(qty, true_k, start)):
         return end
     while false_k - true_k > 1:
         middle = true_k + (false_k - true_k) // 2
-        if holds(tape, plan, a, condition, step_top(qty, middle, start)):
+        if holds(tape, plan, run, condition, step_top(qty, middle, start)):
             true_k = middle
         else:
             false_k = middle
@@ -102,54 +100,54 @@ def crossing(tape: Tape, plan: Plan, a: Int64Array, condition: int, start: int, 
 
 
 @jit
-def note_extremes(tape: Tape, a: Int64Array, low: int, high: int) -> None:
+def note_extremes(tape: Market, run: Run, low: int, high: int) -> None:
     """Keep the least buffer, the largest margin ratio and the largest deficit of the state at two marks."""
     for price in (low, high):
-        equity, maintenance, initial = measure_at(tape, a, price)
-        note_measure(a, equity, maintenance, initial)
+        equity, maintenance, initial = measure_at(tape, run, price)
+        note_measure(run, equity, maintenance, initial)
 
 
 @jit
-def note_measure(a: Int64Array, equity: int, maintenance: int, initial: int) -> None:
+def note_measure(run: Run, equity: int, maintenance: int, initial: int) -> None:
     """Keep one measure if it is the worst so far; exact division only where a float says it may be."""
     headroom = equity - maintenance
-    if -headroom > a[at.DEFICIT]:
-        a[at.DEFICIT] = -headroom
+    if -headroom > run.deficit:
+        run.deficit = -headroom
     room = initial - maintenance
-    if room > 0 and float(headroom) * 1e6 < float(a[at.MIN_BUFFER] + 1) * float(room):
-        a[at.MIN_BUFFER] = min(a[at.MIN_BUFFER], buffer_ppm(headroom, room))
-    if a[at.MAX_RATIO] < RATIO_PPM_MAX and (
-        equity <= 0 or float(maintenance) * 1e6 > float(a[at.MAX_RATIO] - 1) * float(equity)
+    if room > 0 and float(headroom) * 1e6 < float(run.min_buffer + 1) * float(room):
+        run.min_buffer = min(run.min_buffer, buffer_ppm(headroom, room))
+    if run.max_ratio < RATIO_PPM_MAX and (
+        equity <= 0 or float(maintenance) * 1e6 > float(run.max_ratio - 1) * float(equity)
     ):
-        a[at.MAX_RATIO] = max(a[at.MAX_RATIO], ratio_ppm(equity, maintenance))
+        run.max_ratio = max(run.max_ratio, ratio_ppm(equity, maintenance))
 
 
 @jit
-def see(a: Int64Array, low: int, high: int) -> None:
+def see(run: Run, low: int, high: int) -> None:
     """Add marks to the stretch of constant state."""
-    if a[at.STRETCH_LOW] < 0 or low < a[at.STRETCH_LOW]:
-        a[at.STRETCH_LOW] = low
-    if high > a[at.STRETCH_HIGH]:
-        a[at.STRETCH_HIGH] = high
+    if run.stretch_low < 0 or low < run.stretch_low:
+        run.stretch_low = low
+    if high > run.stretch_high:
+        run.stretch_high = high
 
 
 @jit
-def close_stretch(tape: Tape, a: Int64Array) -> None:
+def close_stretch(tape: Market, run: Run) -> None:
     """Note the extremes of the stretch that ends here, before the state changes."""
-    if a[at.STRETCH_LOW] >= 0 and a[at.QTY] > 0:
-        note_extremes(tape, a, a[at.STRETCH_LOW], a[at.STRETCH_HIGH])
-    a[at.STRETCH_LOW] = -1
-    a[at.STRETCH_HIGH] = -1
+    if run.stretch_low >= 0 and run.qty > 0:
+        note_extremes(tape, run, run.stretch_low, run.stretch_high)
+    run.stretch_low = -1
+    run.stretch_high = -1
 
 
 @jit
-def is_clear(tape: Tape, plan: Plan, a: Int64Array, low: int, high: int) -> bool:
+def is_clear(tape: Market, plan: Plan, run: Run, low: int, high: int) -> bool:
     """Tell that neither the predicate nor any threshold can hold between two marks: a bound, never wrong.
 
     Worst equity with worst maintenance, each at its own extreme; the widest room between the margins for the buffer.
     """
-    equity_low, maintenance_low, _ = measure_at(tape, a, low)
-    equity_high, maintenance_high, initial_high = measure_at(tape, a, high)
+    equity_low, maintenance_low, _ = measure_at(tape, run, low)
+    equity_high, maintenance_high, initial_high = measure_at(tape, run, high)
     headroom = min(equity_low, equity_high) - maintenance_high
     if plan.liquidate and headroom <= 0:
         return False

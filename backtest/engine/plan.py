@@ -1,18 +1,13 @@
-"""What a replay is asked to do: the plan shared by all runs of a batch, and the runs themselves.
+"""What a replay is asked to do: the plan shared by all runs of a batch, and the entries, one a run.
 
-Only int64 scalars and arrays, so that the compiled kernel can take them as they are.
+Records of numbers, so that the compiled kernel can take them as they are.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
-
 import numpy as np
 
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    Int64Array = npt.NDArray[np.int64]
+from backtest.engine.cells import RULES_MAX, WAKES_MAX
 
 # How a rule can be woken. The first three are thresholds on the state: they are looked for on the path.
 (
@@ -39,59 +34,72 @@ THRESHOLDS = 3
 NONE = -1
 
 
-class Plan(NamedTuple):
-    """What every run of a batch has in common. Rates are int64 at 1e-8; flags are 0 or 1."""
-
-    slippage_e8: int
-    liquidation_slippage_e8: int
-    clearance_e8: int
-    cross: int
-    takeover: int  # forced closes at the bankruptcy price (Bybit) instead of IOC at the mark (Binance)
-    fee_reserve: int  # the closing fee is part of both margins (Bybit)
-    keep: int  # a reduction releases nothing
-    next_open: int  # reaction: 0 intrabar, 1 next_open
-    latency_ms: int  # of the reserve
-    daily_cap_e8: int  # of the reserve; -1: none
-    liquidate: int  # 0: probe without liquidation
-    skip: int  # 0: visit every bar
-    wake_rule: Int64Array  # (w,) rule of each wake, in list order
-    wake_index: Int64Array  # (w,) its place in the rule's own list
-    wake_kind: Int64Array  # (w,)
-    wake_value: Int64Array  # (w,) threshold at 1e-8, or milliseconds of `every`
-    cooldown_ms: Int64Array  # (rules,)
-    buffer_max_e8: int  # largest buffer threshold; NONE without one
-    ratio_min_e8: int  # least margin-ratio threshold; NONE without one
-    headroom_max_e8: int  # largest headroom threshold; INT64_MIN without one
-    every_bar: int  # a rule is woken at every bar
-    on_funding: int  # a rule is woken by funding
-
-
 INT64_MIN = -9_223_372_036_854_775_808
 
-RUN_ROW = np.dtype(
-    [
-        (name, "i8")
-        for name in (
-            "entry_bar",  # NONE: no bar at the entry time
-            "entry_segment",
-            "entry_ms",
-            "exit_bar",  # first bar at or after entry + horizon; n when the data end before
-            "side",
-            "leverage_e2",
-            "capital_e8",
-            "sizing_margin_e8",  # quantity = floor(sizing margin x leverage / trade open)
-            "qty_share_e8",
-            "posted_e8",
-            "step_e8",
-            "min_notional_e8",
-            "script_start",  # its scripted actions: rows script_start to script_stop
-            "script_stop",
-            "baseline_liquidation_ms",  # NONE: not liquidated
-            "baseline_exit_ms",  # NONE: this run is its own pair
-        )
-    ]
+# What every run of a batch has in common. Rates are int64 at 1e-8; flags are 0 or 1.
+PLAN = np.dtype(
+    (
+        np.record,
+        [
+            (name, "i8")
+            for name in (
+                "slippage_e8",
+                "liquidation_slippage_e8",
+                "clearance_e8",
+                "cross",
+                "takeover",  # forced closes at the bankruptcy price (Bybit), not IOC at the mark (Binance)
+                "fee_reserve",  # the closing fee is part of both margins (Bybit)
+                "keep",  # a reduction releases nothing
+                "latency_ms",  # of the reserve
+                "daily_cap_e8",  # of the reserve; NONE without one
+                "next_open",  # reaction: 0 intrabar, 1 next_open
+                "liquidate",  # 0: probe without liquidation
+                "skip",  # 0: visit every bar
+                "buffer_max_e8",  # largest buffer threshold; NONE without one
+                "ratio_min_e8",  # least margin-ratio threshold; NONE without one
+                "headroom_max_e8",  # largest headroom threshold; INT64_MIN without one
+                "every_bar",  # a rule is woken at every bar
+                "on_funding",  # a rule is woken by funding
+                "wake_count",
+            )
+        ]
+        + [
+            ("wake_rule", "i8", (WAKES_MAX,)),  # rule of each wake, in list order
+            ("wake_index", "i8", (WAKES_MAX,)),  # its place in the rule's own list
+            ("wake_kind", "i8", (WAKES_MAX,)),
+            ("wake_value", "i8", (WAKES_MAX,)),  # threshold at 1e-8, or milliseconds of `every`
+            ("cooldown_ms", "i8", (RULES_MAX,)),
+        ],
+    )
 )
-SCRIPT_ROW = np.dtype([("bars", "i8"), ("verb", "i8"), ("amount", "f8"), ("target", "i8")])
+
+ENTRY = np.dtype(
+    (
+        np.record,
+        [
+            (name, "i8")
+            for name in (
+                "entry_bar",  # NONE: no bar at the entry time
+                "entry_segment",
+                "entry_ms",
+                "exit_bar",  # first bar at or after entry + horizon; n when the data end before
+                "side",
+                "leverage_e2",
+                "capital_e8",
+                "sizing_margin_e8",  # quantity = floor(sizing margin x leverage / trade open)
+                "qty_share_e8",
+                "posted_e8",
+                "step_e8",
+                "min_notional_e8",
+                "script_start",  # its scripted actions: rows script_start to script_stop
+                "script_stop",
+                "baseline_liquidation_ms",  # NONE: not liquidated
+                "baseline_exit_ms",  # NONE: this run is its own pair
+            )
+        ],
+    )
+)
+SCRIPT_ROW = np.dtype((np.record, [("bars", "i8"), ("verb", "i8"), ("amount", "f8"), ("target", "i8")]))
 
 OUTCOME_ROW = np.dtype(
     [

@@ -12,8 +12,8 @@ from backtest.engine.margin import tier_at
 from backtest.engine.position import fill_value, measure_at
 
 if TYPE_CHECKING:
-    from backtest.engine.ledger import Int64Array
-    from backtest.schema import Tape
+    from backtest.engine.ledger import Run
+    from backtest.engine.market import Market
 
 MEMORY_SIZE = 8
 STATE_FIELDS = {
@@ -57,17 +57,17 @@ def natural(value_e8: int) -> float:
 
 
 @jit
-def fill_state(tape: Tape, a: Int64Array, s: Any, rule: int, wake: int, mark: int) -> None:
+def fill_state(tape: Market, run: Run, s: Any, rule: int, wake: int, mark: int) -> None:
     """Write the present of a run into a rule's record."""
-    equity, maintenance, initial = measure_at(tape, a, mark)
+    equity, maintenance, initial = measure_at(tape, run, mark)
     s.mark_price = natural(mark)
-    s.entry_price = float(a[at.COST]) / float(a[at.QTY])
-    s.qty = natural(a[at.QTY])
-    s.entry_qty = natural(a[at.ENTRY_QTY])
-    s.side = float(a[at.SIDE])
-    s.leverage = float(a[at.LEVERAGE]) / 100.0
-    s.wallet = natural(a[at.MARGIN])
-    s.unrealized_pnl = natural(equity - a[at.MARGIN])
+    s.entry_price = float(run.cost) / float(run.qty)
+    s.qty = natural(run.qty)
+    s.entry_qty = natural(run.entry_qty)
+    s.side = float(run.side)
+    s.leverage = float(run.leverage_e2) / 100.0
+    s.wallet = natural(run.balance[at.MARGIN])
+    s.unrealized_pnl = natural(equity - run.balance[at.MARGIN])
     s.equity = natural(equity)
     s.initial_margin = natural(initial)
     s.maintenance_margin = natural(maintenance)
@@ -75,18 +75,18 @@ def fill_state(tape: Tape, a: Int64Array, s: Any, rule: int, wake: int, mark: in
     s.headroom = natural(equity - maintenance)
     room = initial - maintenance
     s.buffer = float(equity - maintenance) / float(room) if room > 0 else np.nan
-    s.notional = natural(fill_value(a[at.QTY], mark, False))
-    s.free = natural(a[at.FREE])
-    s.reserve = natural(a[at.RESERVE])
-    s.transit = natural(a[at.TRANSIT])
-    s.capital = natural(a[at.CAPITAL])
-    s.margin_added = natural(a[at.ADDED])
-    s.funding_paid = natural(a[at.FUNDING])
-    s.fees_paid = natural(a[at.FEES])
-    s.actions = float(a[at.ACTIONS_OF_RULE + rule])
-    s.hours_since_entry = float(a[at.TIME] - a[at.ENTRY_TIME]) / HOUR_MS
-    last = a[at.LAST_ACTION_OF_RULE + rule]
-    s.hours_since_action = float(a[at.TIME] - last) / HOUR_MS if last >= 0 else np.inf
-    s.tier = float(tier_at(tape, a[at.TABLE], a[at.QTY], mark) + 1)
+    s.notional = natural(fill_value(run.qty, mark, False))
+    s.free = natural(run.balance[at.FREE])
+    s.reserve = natural(run.balance[at.RESERVE])
+    s.transit = natural(run.balance[at.TRANSIT])
+    s.capital = natural(run.capital)
+    s.margin_added = natural(run.added)
+    s.funding_paid = natural(run.balance[at.FUNDING])
+    s.fees_paid = natural(run.balance[at.FEES])
+    s.actions = float(run.rule_actions[rule])
+    s.hours_since_entry = float(run.time_ms - run.entry_ms) / HOUR_MS
+    last = run.rule_last_ms[rule]
+    s.hours_since_action = float(run.time_ms - last) / HOUR_MS if last >= 0 else np.inf
+    s.tier = float(tier_at(tape, run.table, run.qty, mark) + 1)
     s.wake = float(wake)
     s.layers = 0.0

@@ -14,7 +14,8 @@ from backtest.data.tape import tape_from_arrays
 from backtest.engine import oracle
 from backtest.engine.batch import Batch, Terms, replay_batch
 from backtest.engine.compiled import Rules, prepare
-from backtest.engine.plan import NONE, OUTCOME_ROW, RUN_ROW, SCRIPT_ROW
+from backtest.engine.market import market_of
+from backtest.engine.plan import ENTRY, NONE, OUTCOME_ROW, SCRIPT_ROW
 from backtest.engine.replay import BUFFER_NONE
 from backtest.engine.rules import Rule, Wake, Wakes
 from backtest.units import E8, to_e8
@@ -90,7 +91,7 @@ def to_terms(plan: oracle.Plan) -> Terms:
 
 
 def to_run(tape: schema.Tape, plan: oracle.Plan) -> Any:
-    run = np.zeros(1, RUN_ROW)
+    run = np.zeros(1, ENTRY)
     row = run[0]
     entry = int(np.searchsorted(tape.time_ms, plan.entry_ms))
     exists = entry < len(tape.time_ms) and tape.time_ms[entry] == plan.entry_ms
@@ -117,7 +118,7 @@ def run_kernel(market: oracle.Market, plan: oracle.Plan, *, skip: bool = True) -
     next_open = plan.reaction == "next_open"
     kernel_plan = to_terms(plan).plan(rules, next_open=next_open, liquidate=plan.liquidation, skip=skip)
     script = np.array([tuple(action) for action in plan.script], SCRIPT_ROW)
-    batch = replay_batch(tape, kernel_plan, rules, to_run(tape, plan), script=script, keep_all=True, book_rows=1 << 12)
+    batch = replay_batch(market_of(tape), kernel_plan, rules, to_run(tape, plan), script=script, keep_all=True, book_rows=1 << 12)
     return to_result(batch, plan)
 
 
