@@ -356,6 +356,19 @@ def test_a_step_down_may_leave_one_step_where_no_rest_fits_the_lower_tier():
     assert replay(world, two_tier_plan(step=D("7.5"))).fills[1].qty_e8 == -e8("7.5")
 
 
+def test_a_leg_is_one_event_whatever_a_rule_does_on_it():
+    # forced at 91.20748299; below it a rule brings 2 to the wallet, and the test after that is false; forced again at
+    # the low: one leg, one event, one breach
+    rules = (rule((MOVE, 2.0, 0), Wake("headroom_below", D(-1))),)
+    world = market(flat(0), bar(1, "100 100 90.9"), flat(2, "95"), tiers=((0, THREE_TIERS),))
+    result = replay(world, two_tier_plan(rules=rules))
+    rule_mark = result.actions[0].mark_e8
+    forced = [f.mark_e8 for f in result.fills if f.cause == "liquidation"]
+    assert forced == [e8("91.20748299"), e8("90.9")]
+    assert forced[0] > rule_mark > forced[1]
+    assert result.outcome["liquidation_count"] == 1
+
+
 def test_two_breaches_are_counted_when_the_predicate_was_false_between():
     bars = (flat(0), bar(1, "100 100 91.2"), flat(2, "92"), bar(3, "92 92 90.8"), flat(4, "95"))
     result = replay(market(*bars, tiers=((0, THREE_TIERS),)), two_tier_plan())

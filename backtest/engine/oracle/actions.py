@@ -113,6 +113,7 @@ class Desk:
         figures = position.figures(account.wallet, mark)
         if not position.allows(leverage, mark) or figures.initial > figures.equity:
             return "leverage_cap"
+        account.end_stretch()
         account.take_terms(position)
         return "done"
 

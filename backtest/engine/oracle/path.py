@@ -46,7 +46,8 @@ def bisect(holds: Callable[[int], bool], qty: int, start: int, end: int) -> int:
     """Give the first mark from `start` (it does not hold) to `end` (it holds) at which it holds.
 
     Rising: over the mark. Falling: over k = floor(qty x mark), at the top mark of each k, for the profit of a long is
-    constant within one k and its maintenance margin greatest at the top.
+    constant within one k and its maintenance margin greatest at the top. Where it does not hold at the top of the end's
+    k, the end itself is given.
     """
     if end > start:
         while end - start > 1:
@@ -61,6 +62,8 @@ def bisect(holds: Callable[[int], bool], qty: int, start: int, end: int) -> int:
         return min(start, ((k + 1) * E8 - 1) // qty)
 
     free, held = qty * start // E8, qty * end // E8
+    if not holds(top(held)):
+        return end
     while free - held > 1:
         middle = (free + held) // 2
         if holds(top(middle)):

@@ -64,6 +64,7 @@ class _Run:
         self.waiting: list[Key] = []  # next_open: wakes that held on the path of the bar before
         self.waiting_from_ms = 0
         self.fees_tested = 0
+        self.on_leg = self.leg_breached = False  # a leg is one event: its tests end a breach together, at its end
 
     @property
     def over(self) -> bool:
@@ -245,12 +246,13 @@ class _Run:
             self._note_deficit(mark)
         elif self.account.liquidated(mark):
             self._force(bar, mark, cause())
-        else:
+        elif not self.on_leg:
             self.breaches.end()
         self.fees_tested = self.account.fees
 
     def _force(self, bar: ExactBar, mark: int, cause: str) -> None:
         self.breaches.begin(bar.time_ms, mark, cause)
+        self.leg_breached = True
         held = self.account.position.qty
         at = Moment(bar.time_ms, mark, "liquidation")
         force_close(self.account, self.plan, at)
@@ -294,7 +296,7 @@ class _Run:
             for _, mark in pieces(self.account.position, start, end):
                 self._note_deficit(mark)
         tests = ["none", "end", "crossing"] if self.plan.liquidation else ["none"]
-        here, forced = start, False
+        here, self.on_leg, self.leg_breached = start, True, False
         while not self.over:
             crossing = first_crossing(self.account, (here, end), pending.items(), tests[-1])
             if crossing is None:
@@ -303,7 +305,6 @@ class _Run:
             self.account.see(here)
             if crossing.what == LIQUIDATION:
                 tests.pop()
-                forced = True
                 self._force(bar, here, "price")
                 continue
             del pending[crossing.what]
@@ -312,7 +313,8 @@ class _Run:
             else:
                 price = bar.trade_open if at_open and here == start else here
                 self._call(bar, crossing.what, here, price, bar.time_ms)
+        self.on_leg = False
         if not self.over:
             self.account.see(end)
-            if not forced:
+            if not self.leg_breached:
                 self.breaches.end()
