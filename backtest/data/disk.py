@@ -40,7 +40,7 @@ def remove_file(path: Path, root: Path) -> None:
         folder.rmdir()
 
 
-def sha256_bytes(content: bytes) -> str:
+def sha256_bytes(content: bytes | memoryview) -> str:
     """Give the SHA-256 of bytes, lower-case hex."""
     return hashlib.sha256(content).hexdigest()
 

@@ -57,9 +57,9 @@ def join_bars(
     filled = np.empty(0, np.int64)
     if gap_policy == "mark-from-index":
         mark, filled = _fill_from_index(lake, mark, start_ms, stop_ms)
-    in_last = np.isin(last.time_ms, mark.time_ms, assume_unique=True)
-    in_mark = np.isin(mark.time_ms, last.time_ms, assume_unique=True)
-    time_ms = last.time_ms[in_last]
+    if not np.array_equal(last.time_ms, mark.time_ms):
+        last, mark = _both(last, mark), _both(mark, last)
+    time_ms = last.time_ms
     if not len(time_ms):
         where = f"{venue} {symbol} {interval} from {time_text(start_ms)} to {time_text(stop_ms)}"
         raise CoverageError(Problem(where, "has no bar with both mark and last price", "see what the lake covers"))
@@ -67,22 +67,28 @@ def join_bars(
     # A stamp up to a minute before the first open still belongs to it.
     rates = lake.read(funding, int(time_ms[0]) - MINUTE_MS, int(time_ms[-1]) + interval_ms, ["funding_rate"])
     stamps = rates["funding_time_ms"].to_numpy()
-    known = np.setdiff1d(time_ms, filled, assume_unique=True)
+    known = np.setdiff1d(time_ms, filled, assume_unique=True) if filled.size else time_ms
     holes = [*zip(*(edge.tolist() for edge in detect.gaps(known, interval_ms)), strict=True)]
     holes = sorted(holes + _funding_holes(stamps, int(time_ms[0]), int(time_ms[-1])))
     if holes and gap_policy == "error":
         raise CoverageError(*_hole_problems(f"{venue} {symbol} {interval}", holes))
-    quote_volume = last.quote_volume if last.quote_volume is not None else np.full(len(in_last), np.nan)
     return Joined(
         time_ms,
-        Prices(*(column[in_last] for column in last.prices)),
-        Prices(*(column[in_mark] for column in mark.prices)),
-        quote_volume[in_last],
+        last.prices,
+        mark.prices,
+        last.quote_volume if last.quote_volume is not None else np.full(len(time_ms), np.nan),
         stamps,
         rates["funding_rate"].to_numpy(),
         tuple(holes),
         (last.dataset, mark.dataset, funding),
     )
+
+
+def _both(bars: Bars, others: Bars) -> Bars:
+    """Keep the bars whose opens the others have too."""
+    keep = np.isin(bars.time_ms, others.time_ms, assume_unique=True)
+    volume = None if bars.quote_volume is None else bars.quote_volume[keep]
+    return Bars(bars.dataset, bars.time_ms[keep], Prices(*(column[keep] for column in bars.prices)), volume)
 
 
 def _read_bars(lake: Lake, wanted: Dataset, start_ms: int, stop_ms: int) -> Bars:

@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from backtest.data.cache import cache_key, load_arrays, save_arrays
 from backtest.data.detect import Floats, settlement_minute
 from backtest.data.join import GapPolicy, join_bars
-from backtest.data.manifest import Entry
+from backtest.data.manifest import Dataset, Entry
 from backtest.data.store import Lake
 from backtest.errors import CoverageError, DataError, InvariantError, Problem
 from backtest.schema import BLOCK_BARS, Tape
@@ -57,12 +59,39 @@ def build_tape(
     tiers: Sequence[TierTable],
     taker_fee_steps: Sequence[tuple[int, int]],
     gap_policy: GapPolicy = "error",
+    cache: Path | None = None,
 ) -> TapeResult:
     """Build the tape of one symbol over a half-open range of the lake.
 
     A bar is on the tape only where mark and last price both have it. Raises `CoverageError` where a table is missing,
-    where bars are too coarse, and for holes under the policy "error".
+    where bars are too coarse, and for holes under the policy "error". With a `cache` folder, a tape made before from
+    the same files by the same code is read back instead.
     """
+    wanted = (venue, symbol, interval, start_ms, stop_ms, gap_policy)
+    if cache is None:
+        return _build(lake, *wanted, tiers, taker_fee_steps)
+    held = [dataset for dataset in lake.datasets() if (dataset.venue, dataset.symbol) == (venue, symbol)]
+    files = lake.manifest_hash(held, start_ms, stop_ms)
+    path = cache / f"{cache_key(files, wanted, tuple(tiers), tuple(taker_fee_steps))}.tape"
+    kept = load_arrays(path)
+    if kept is None:
+        result = _build(lake, *wanted, tiers, taker_fee_steps)
+        save_arrays(path, *_packed(result))
+        return result
+    return _unpacked(lake, start_ms, stop_ms, *kept)
+
+
+def _build(
+    lake: Lake,
+    venue: str,
+    symbol: str,
+    interval: str,
+    start_ms: int,
+    stop_ms: int,
+    gap_policy: GapPolicy,
+    tiers: Sequence[TierTable],
+    taker_fee_steps: Sequence[tuple[int, int]],
+) -> TapeResult:
     joined = join_bars(lake, venue, symbol, interval, start_ms, stop_ms, gap_policy)
     rate_e8 = floats_to_e8(joined.funding_rate)
     tape = tape_from_arrays(
@@ -83,6 +112,31 @@ def build_tape(
     return TapeResult(tape, joined.holes, joined.funding_ms[used], moved, joined.quote_volume, entries)
 
 
+def _packed(result: TapeResult) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+    arrays = result.tape._asdict() | {"funding_ms": result.funding_ms, "quote_volume": result.quote_volume}
+    facts = {
+        "interval_ms": arrays.pop("interval_ms"),
+        "holes": result.holes,
+        "funding_moved": result.funding_moved,
+        "datasets": sorted({entry.dataset for entry in result.entries}),
+    }
+    return arrays, facts
+
+
+def _unpacked(
+    lake: Lake, start_ms: int, stop_ms: int, arrays: dict[str, npt.NDArray[Any]], facts: dict[str, Any]
+) -> TapeResult:
+    funding_ms, quote_volume = arrays.pop("funding_ms"), arrays.pop("quote_volume")
+    return TapeResult(
+        Tape(interval_ms=facts["interval_ms"], **arrays),
+        tuple((first, last) for first, last in facts["holes"]),
+        funding_ms,
+        facts["funding_moved"],
+        quote_volume,
+        tuple(lake.entries([Dataset(*names) for names in facts["datasets"]], start_ms, stop_ms)),
+    )
+
+
 def floats_to_e8(values: npt.ArrayLike) -> Int64Array:
     """Round natural numbers to int64 at 1e-8, half even on their exact binary value.
 
@@ -96,9 +150,12 @@ def floats_to_e8(values: npt.ArrayLike) -> Int64Array:
     whole = np.rint(scaled)
     result = whole.astype(np.int64)
     # The product is off by at most half a unit in its last place. Only where that could carry it over a half, or
-    # where it has no decimals left, is the exact value needed.
-    doubtful = np.abs(np.abs(scaled - whole) - 0.5) <= np.spacing(np.abs(scaled))
-    if doubtful.any():
+    # where it has no decimals left, is the exact value needed: first by the largest unit of all, then by its own.
+    distance = np.abs(np.subtract(scaled, whole, out=whole), out=whole)
+    largest = np.spacing(np.abs(scaled).max(initial=0.0))
+    doubtful = np.flatnonzero(distance >= 0.5 - largest)
+    doubtful = doubtful[distance[doubtful] >= 0.5 - np.spacing(np.abs(scaled[doubtful]))]
+    if doubtful.size:
         result[doubtful] = [float_to_e8(value) for value in natural[doubtful].tolist()]
     return result
 

@@ -145,3 +145,46 @@ def test_a_flipped_bit_is_reported_before_a_tape_is_made(tmp_path):
     path.write_bytes(content)
     with pytest.raises(IntegrityError, match=path.name):
         build(lake)
+
+
+def same(one, other) -> bool:
+    arrays = [*zip(one.tape[1:], other.tape[1:], strict=True), (one.quote_volume, other.quote_volume)]
+    facts = ("holes", "funding_moved", "entries")
+    equal = all(np.array_equal(a, b) and a.dtype == b.dtype and not b.flags.writeable for a, b in arrays[:-1])
+    return equal and np.array_equal(*arrays[-1]) and all(getattr(one, f) == getattr(other, f) for f in facts)
+
+
+def test_a_kept_tape_equals_a_new_one_and_is_read_without_the_lakes_files(tmp_path, monkeypatch):
+    lake, cache = full_lake(tmp_path / "lake"), tmp_path / "tapes"
+    fresh = build(lake)
+    assert same(fresh, build(lake, cache=cache))
+    monkeypatch.setattr(Lake, "read", None)
+    kept = build(lake, cache=cache)
+    assert same(fresh, kept)
+    assert kept.tape.interval_ms == HOUR_MS
+
+
+def test_a_kept_tape_is_made_anew_when_damaged_or_when_anything_that_decides_changes(tmp_path):
+    lake, cache = full_lake(tmp_path / "lake"), tmp_path / "tapes"
+    fresh = build(lake, cache=cache)
+    (file,) = cache.iterdir()
+    content = file.read_bytes()
+    for at in (5, 70, 200, len(content) // 2, len(content) - 1):
+        file.write_bytes(content[:at] + bytes([content[at] ^ 16]) + content[at + 1 :])
+        assert same(fresh, build(lake, cache=cache))
+        assert file.read_bytes() == content
+    file.write_bytes(content[:-9])
+    assert same(fresh, build(lake, cache=cache))
+    later = build(lake, cache=cache, start_ms=START + HOUR_MS)
+    assert len(later.tape.time_ms) == 99
+    dearer = build(lake, cache=cache, taker_fee_steps=[(0, 50_000)])
+    assert dearer.tape.segment_taker_e8[0] == 50_000
+    lake.merge([piece(bars() | {"high": bars()["high"] * 2}, MARK._replace(table="klines"))], replace_rows=True)
+    assert not same(fresh, build(lake, cache=cache))
+
+
+def test_only_the_newest_tapes_are_kept(tmp_path):
+    lake, cache = full_lake(tmp_path / "lake"), tmp_path / "tapes"
+    for hour in range(20):
+        build(lake, cache=cache, stop_ms=START + (50 + hour) * HOUR_MS)
+    assert len(list(cache.iterdir())) == 16
