@@ -2,19 +2,82 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backtest.cli.output import note, say
+from backtest.cli.output import Json, note, print_table, say, say_json
 from backtest.errors import UsageError
+from backtest.units import duration_text
+
+if TYPE_CHECKING:
+    from backtest.engine.rules import Rule, Wake
 
 new = typer.Typer(name="new", help="Begin a study or a rule.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
+    app.command("rules")(rules)
     app.add_typer(new)
+
+
+def rules(
+    name: Annotated[str | None, typer.Argument(help="Show this rule with its parameters.")] = None,
+    check: Annotated[Path | None, typer.Option(help="Say what is wrong with a rule file, or that it compiles.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the rules that a study can use, with parameters, limits and one line each."""
+    from backtest.study.rule_files import find_rule, load_rule_file, load_rules, try_rule
+
+    if check is not None:
+        found = load_rule_file(check)
+        for rule in found:
+            try_rule(rule)
+    else:
+        known = load_rules()
+        found = list(known.values()) if name is None else [find_rule(known, name, "backtest rules")]
+    if as_json:
+        say_json([_form(rule) for rule in found])
+        return
+    if check is None and name is None:
+        print_table(("rule", "wakes", "what it does"), [(r.name, _wakes(r), r.doc) for r in found], align="l")
+        say("")
+    _print_params(found)
+    if check is not None:
+        note(f"{check}: nothing is wrong with it")
+
+
+def _print_params(found: Sequence[Rule]) -> None:
+    rows = [
+        (rule.name, name, _value(p.default), "" if p.is_switch else f"{p.low:g} to {p.high:g}", p.help)
+        for rule in found
+        for name, p in rule.params.items()
+    ]
+    print_table(("rule", "parameter", "default", "limits", "meaning"), rows, align="llrrl")
+
+
+def _form(rule: Rule) -> dict[str, object]:
+    params = {
+        name: {"default": p.default, "help": p.help} | ({} if p.is_switch else {"low": p.low, "high": p.high})
+        for name, p in rule.params.items()
+    }
+    return {"name": rule.name, "doc": rule.doc, "wakes": [w._asdict() for w in rule.wakes], "params": params}
+
+
+def _wakes(rule: Rule) -> str:
+    return " | ".join(wake.kind if wake.value is None else f"{wake.kind}({_wake_value(wake)})" for wake in rule.wakes)
+
+
+def _wake_value(wake: Wake) -> str:
+    if wake.kind == "every" and isinstance(wake.value, float):
+        return duration_text(int(wake.value))
+    return _value(wake.value) if isinstance(wake.value, float) else str(wake.value)
+
+
+def _value(value: float | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}"
 
 
 @new.command("study")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from pathlib import Path
 
 import pytest
@@ -51,3 +52,75 @@ def test_a_new_rule_needs_a_name_that_can_be_one(name: str, refused: Refused) ->
     code, lines = refused("new", "rule", name)
     assert (code, len(lines)) == (2, 1)
     assert not any(Path().iterdir())
+
+
+# --- what is there, and what is wrong with a file ---
+
+
+def test_rules_are_listed_with_parameters_limits_and_one_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["rules"]) == 0
+    out = capsys.readouterr().out
+    assert "buffer_below(trigger)" in out
+    assert "0.01 to 100   margin to add, per cent of capital" in out
+    assert run(["rules", "top_up", "--json"]) == 0
+    [form] = json.loads(capsys.readouterr().out)
+    assert form["params"]["amount_pct"] == {
+        "default": 10.0,
+        "low": 0.01,
+        "high": 100.0,
+        "help": "margin to add, per cent of capital",
+    }
+
+
+def test_a_rule_that_does_not_exist_is_one_line_with_the_nearest_name(refused: Refused) -> None:
+    code, lines = refused("rules", "delevrage")
+    assert (code, len(lines)) == (7, 1)
+    assert 'did you mean "deleverage"?' in lines[0]
+
+
+GOOD = (
+    'from backtest import every_bar, reduce, rule\n\n\n@rule(wake=every_bar())\ndef mine(state, p):\n    """Mine."""\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("source", "what"),
+    [
+        (None, "mine.py: cannot be read"),
+        ("def mine(:\n", "mine.py:1: is not Python"),
+        ("x = 1\n", "mine.py: defines no rule"),
+        ("import nothing_like_it\n", "mine.py:1: does not run: ModuleNotFoundError"),
+        (GOOD.replace("every_bar())", 'buffer_below("x"))').replace("every_bar", "buffer_below"), "names no parameter"),
+        (
+            GOOD + "    return reduce(state.bufer)\n",
+            'mine.py:7: state.bufer is no field of the state; did you mean "buffer"?',
+        ),
+        (GOOD + "    return reduce(p.step)\n", "mine.py:7: p.step is no parameter"),
+        (GOOD.replace("state, p", "state") + "    return reduce(0.5)\n", "does not take two arguments"),
+        (GOOD + "    return reduce(0.0 * state.mark_price / 0.0 * state.qty)\n", "mine.py"),
+    ],
+)
+def test_check_says_what_is_wrong_with_a_rule_file(source: str | None, what: str, refused: Refused) -> None:
+    if source is not None:
+        Path("mine.py").write_text(source)
+    code, lines = refused("rules", "--check", "mine.py")
+    assert (code, len(lines)) == (7, 1)
+    assert what in lines[0]
+
+
+def test_check_passes_a_good_file(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mine.py").write_text(GOOD + "    return reduce(0.5)\n")
+    assert run(["rules", "--check", "mine.py"]) == 0
+    assert "nothing is wrong" in capsys.readouterr().err
+
+
+def test_rules_of_the_folder_are_found_and_a_second_meaning_of_a_name_is_refused(
+    capsys: pytest.CaptureFixture[str], refused: Refused
+) -> None:
+    assert run(["new", "rule", "mine"]) == 0
+    assert run(["rules", "mine"]) == 0
+    capsys.readouterr()
+    Path("strategies/other.py").write_text(GOOD + "    return reduce(0.5)\n")
+    code, lines = refused("rules")
+    assert (code, len(lines)) == (7, 1)
+    assert 'rule "mine" is also in' in lines[0]

@@ -1,0 +1,46 @@
+"""A study's rules are found and completed, or every one that is not there is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from backtest.errors import RuleError
+from backtest.study.config import RuleSpec, StrategySpec, load_study
+from backtest.study.rule_files import load_rules, resolve_rules, shipped_folder
+
+TRACKED = sorted((Path(__file__).parents[2] / "reports").glob("*/study.toml"))
+
+
+def strategy(name: str, *rules: RuleSpec) -> StrategySpec:
+    return StrategySpec(name, "base", rules, None, 0)
+
+
+@pytest.mark.parametrize("path", TRACKED, ids=lambda path: path.parent.name)
+def test_every_rule_of_a_tracked_study_exists_and_takes_its_parameters(path: Path) -> None:
+    study = load_study(path)
+    resolved = resolve_rules(study.strategies, load_rules(), str(path))
+    assert list(resolved) == [strategy.name for strategy in study.strategies]
+
+
+def test_values_are_completed_with_defaults() -> None:
+    rules = load_rules()
+    [(rule, values)] = resolve_rules([strategy("a", RuleSpec("deleverage", (("step", 0.5),)))], rules, "s")["a"]
+    assert rule.name == "deleverage"
+    assert values == {"trigger": 0.5, "step": 0.5, "put_back": True}
+
+
+def test_every_problem_is_named_once_though_a_sweep_repeats_it() -> None:
+    wrong = (RuleSpec("delevrage", ()), RuleSpec("exit", (("triger", 0.5),)), RuleSpec("exit", (("trigger", 7.0),)))
+    with pytest.raises(RuleError) as caught:
+        resolve_rules([strategy("a-1", *wrong), strategy("a-2", *wrong)], load_rules(), "s.toml")
+    lines = [str(problem) for problem in caught.value.problems]
+    assert len(lines) == 3
+    assert 'strategy "base": no rule "delevrage"; did you mean "deleverage"?' in lines[0]
+    assert 'did you mean "trigger"?' in lines[1]
+    assert "out of range" in lines[2]
+
+
+def test_the_shipped_rules_are_there() -> None:
+    assert {path.stem for path in shipped_folder().glob("*.py")} >= {"deleverage", "exit", "top_up"}
