@@ -8,7 +8,7 @@ import numpy as np
 
 from backtest.engine import cells as at
 from backtest.engine.arithmetic import mul_ceil, mul_floor, ratio_ceil, split_product, to_fixed
-from backtest.engine.compile import jit
+from backtest.engine.compile import inner
 from backtest.engine.exposure import settle_exposure
 from backtest.engine.ledger import Book, record_action, record_fill, transfer
 from backtest.engine.margin import fee_reserve, tier_index
@@ -63,7 +63,7 @@ class Desk(NamedTuple):
     runs: Any  # (2,) records of cells.RUN_STATE: the one in use and a blank one
 
 
-@jit
+@inner
 def leverage_allowed(tape: Market, table: int, qty: int, mark: int, leverage_e2: int) -> bool:
     """Tell whether the tier of qty x mark allows a leverage: an unknown maximum does, nothing above the last cap."""
     whole, rest = split_product(qty, mark)
@@ -75,7 +75,7 @@ def leverage_allowed(tape: Market, table: int, qty: int, mark: int, leverage_e2:
     return limit == 0 or leverage_e2 <= limit
 
 
-@jit
+@inner
 def do_reduce(plan: Plan, book: Book, run: Run, share: int, put_back: bool, base: int, mark: int, rule: int) -> int:
     """Close a share of the open quantity: up to the step, all of it if too little would remain."""
     if share <= 0:
@@ -87,7 +87,7 @@ def do_reduce(plan: Plan, book: Book, run: Run, share: int, put_back: bool, base
     return DONE
 
 
-@jit
+@inner
 def do_increase(tape: Market, plan: Plan, book: Book, run: Run, share: int, base: int, mark: int, rule: int) -> int:
     """Add a share of the open quantity, its initial margin and fee taken from the free balance."""
     if share <= 0:
@@ -116,7 +116,7 @@ def do_increase(tape: Market, plan: Plan, book: Book, run: Run, share: int, base
     return DONE
 
 
-@jit
+@inner
 def do_add_margin(plan: Plan, book: Book, run: Run, queue: Any, amount: int, source: int, rule: int) -> int:
     """Add margin from the reserve (after its latency) or from the free balance."""
     if source != FROM_RESERVE:
@@ -146,7 +146,7 @@ def do_add_margin(plan: Plan, book: Book, run: Run, queue: Any, amount: int, sou
     return DONE
 
 
-@jit
+@inner
 def do_remove_margin(tape: Market, book: Book, run: Run, amount: int, source: int, mark: int, rule: int) -> int:
     """Take margin back: at most what leaves the initial margin covered (Binance FAQ 360038447311)."""
     equity, _, initial = measure_at(tape, run, mark)
@@ -157,7 +157,7 @@ def do_remove_margin(tape: Market, book: Book, run: Run, amount: int, source: in
     return DONE
 
 
-@jit
+@inner
 def do_set_leverage(tape: Market, plan: Plan, run: Run, leverage: float, mark: int) -> int:
     """Set another leverage, if the tier allows it and equity covers the initial margin at it."""
     leverage_e2 = int(np.floor(leverage * 100.0 + 0.5))
@@ -176,7 +176,7 @@ def do_set_leverage(tape: Market, plan: Plan, run: Run, leverage: float, mark: i
     return DONE
 
 
-@jit
+@inner
 def do_action(
     tape: Market,
     plan: Plan,
@@ -212,7 +212,7 @@ def do_action(
     return NOT_SUPPORTED
 
 
-@jit
+@inner
 def perform(
     tape: Market, plan: Plan, desk: Desk, run: Run, wish: tuple[int, float, int], base: int, mark: int, rule: int
 ) -> bool:
@@ -235,7 +235,7 @@ def perform(
     return True
 
 
-@jit
+@inner
 def call_rule(tape: Market, plan: Plan, desk: Desk, run: Run, wake: int, base: int, mark: int) -> bool:
     """Call the rule of a wake and do what it asks; tell whether it acted."""
     rule = plan.wake_rule[wake]

@@ -23,6 +23,8 @@ MODE = os.environ.get("BACKTEST_JIT", "1")
 if MODE not in ("0", "1", "bounds"):
     raise ValueError(f'BACKTEST_JIT is "{MODE}"; it must be 1, bounds or 0')
 
+OPTIONS: dict[str, Any] = {"boundscheck": MODE == "bounds", "error_model": "numpy"}
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -41,6 +43,17 @@ def cache_dir() -> Path:
     return Path(base) / "liquidation-backtest" / source_hash()
 
 
+def inner(function: Function) -> Function:
+    """Compile a function that only compiled functions call: no way in from Python, no cache of its own.
+
+    The wrappers of functions that take markets and desks would be most of the compile time.
+    """
+    if MODE == "0":
+        return function
+    compiled: Function = numba.njit(**OPTIONS, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+    return compiled
+
+
 def jit(function: Function, signature: Any = None) -> Function:
     """Compile a function in nopython mode, or return it as it is when `BACKTEST_JIT=0`.
 
@@ -48,7 +61,7 @@ def jit(function: Function, signature: Any = None) -> Function:
     """
     if MODE == "0":
         return function
-    options: dict[str, Any] = {"cache": True, "boundscheck": MODE == "bounds", "error_model": "numpy"}
+    options = {**OPTIONS, "cache": True}
     before = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = str(cache_dir())
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backtest.engine.arithmetic import E18, wide_add
-from backtest.engine.compile import jit
+from backtest.engine.compile import inner
 
 if TYPE_CHECKING:
     from backtest.engine.ledger import Run
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 HOUR_MS = 3_600_000
 
 
-@jit
+@inner
 def count_opens(tape: Market, run: Run, to: int) -> None:
     """Add the mark opens of the bars not yet counted and before `to`, all of the present segment."""
     first = run.counted_to
@@ -24,7 +24,7 @@ def count_opens(tape: Market, run: Run, to: int) -> None:
         run.counted_to = to
 
 
-@jit
+@inner
 def settle_exposure(tape: Market, run: Run) -> None:
     """Multiply the opens counted so far with the quantity held over them, before the quantity changes."""
     count_opens(tape, run, run.count_bound)
@@ -32,7 +32,7 @@ def settle_exposure(tape: Market, run: Run) -> None:
     run.open_sum = 0
 
 
-@jit
+@inner
 def keep_pair(tape: Market, run: Run, bar: int) -> None:
     """Keep the sum over the bars before this one: what the run and its baseline had in common."""
     if not run.paired_done:
@@ -45,7 +45,7 @@ def keep_pair(tape: Market, run: Run, bar: int) -> None:
         run.paired_done = 1
 
 
-@jit
+@inner
 def hours_e2(high: int, low: int, interval_ms: int) -> int:
     """Turn a sum of quantity x price (1e-16, two words in base 1e18) into notional-hours at 1e-2, half even.
 

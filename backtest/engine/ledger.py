@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from backtest.engine.compile import jit
+from backtest.engine.compile import inner
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -48,7 +48,7 @@ class Book(NamedTuple):
     record: int
 
 
-@jit
+@inner
 def transfer(book: Book, run: Run, kind: int, debit: int, credit: int, amount: int, cause: int, rule: int) -> None:
     """Move a positive amount between two accounts; an amount of 0 is no transfer."""
     if amount == 0:
@@ -73,7 +73,7 @@ def transfer(book: Book, run: Run, kind: int, debit: int, credit: int, amount: i
     book.cursor[0] = row + 1
 
 
-@jit
+@inner
 def record_fill(
     book: Book, run: Run, signed_qty: int, price: int, value: int, mark: int, cause: int, rule: int
 ) -> None:
@@ -97,7 +97,7 @@ def record_fill(
     book.cursor[1] = row + 1
 
 
-@jit
+@inner
 def record_action(
     book: Book, run: Run, verb: int, amount: float, target: int, mark: int, status: int, rule: int
 ) -> None:

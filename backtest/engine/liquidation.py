@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backtest.engine.compile import jit
+from backtest.engine.compile import inner
 from backtest.engine.exposure import settle_exposure
 from backtest.engine.path import LIQUIDATION, close_stretch, holds, note_extremes
 from backtest.engine.position import forced_close, measure_at
@@ -24,14 +24,14 @@ R_LIQUIDATED, R_HORIZON, R_CLOSED, R_DATA_END, R_REFUSED = range(5)
 BY_PRICE, BY_FUNDING, BY_FEE, BY_PREMIUM, BY_TIER_CHANGE, BY_HEDGE_MARGIN = range(6)
 
 
-@jit
+@inner
 def end_run(run: Run, reason: int, time_ms: int) -> None:
     """Mark a run as ended."""
     run.reason = reason
     run.exit_ms = time_ms
 
 
-@jit
+@inner
 def end_breach(run: Run) -> None:
     """A test was false: a breach that was open ends here, with quantity left."""
     if run.breached:
@@ -40,7 +40,7 @@ def end_breach(run: Run) -> None:
     run.paid_since_test = 0
 
 
-@jit
+@inner
 def liquidate(tape: Market, plan: Plan, desk: Desk, run: Run, mark: int, cause: int) -> None:
     """Force a close at a mark where the predicate holds, and count the breach it belongs to."""
     settle_exposure(tape, run)
@@ -59,14 +59,14 @@ def liquidate(tape: Market, plan: Plan, desk: Desk, run: Run, mark: int, cause: 
         end_run(run, R_LIQUIDATED, run.time_ms)
 
 
-@jit
+@inner
 def fee_cause(tape: Market, run: Run, mark: int) -> int:
     """Name the cause of a breach after fills: the fee, unless the predicate would hold without the fees just paid."""
     equity, maintenance, _ = measure_at(tape, run, mark)
     return BY_PRICE if equity + run.paid_since_test <= maintenance else BY_FEE
 
 
-@jit
+@inner
 def test_after_fill(tape: Market, plan: Plan, desk: Desk, run: Run, mark: int) -> None:
     """Make the liquidation test after fills at a mark."""
     if run.qty == 0 or run.reason != RUNNING:

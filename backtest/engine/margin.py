@@ -11,13 +11,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backtest.engine.arithmetic import E8, mul_div, mul_floor, ratio_ceil, scale_ceil, split_product
-from backtest.engine.compile import jit
+from backtest.engine.compile import inner
 
 if TYPE_CHECKING:
     from backtest.engine.market import Market
 
 
-@jit
+@inner
 def tier_index(tape: Market, table: int, whole: int, rest: int) -> int:
     """Give the row of a notional whole + rest / 1e8: the first whose cap is not passed, else the last."""
     last = tape.tiers[table, 0].count - 1
@@ -28,14 +28,14 @@ def tier_index(tape: Market, table: int, whole: int, rest: int) -> int:
     return last
 
 
-@jit
+@inner
 def tier_at(tape: Market, table: int, qty: int, price: int) -> int:
     """Give the tier row of qty x price, from 0."""
     whole, rest = split_product(qty, price)
     return tier_index(tape, table, whole, rest)
 
 
-@jit
+@inner
 def fee_reserve(cost: int, side: int, leverage_e2: int, taker: int) -> int:
     """Give Bybit's closing-fee reserve, ceil(cost (1 - side / L) taker).
 
@@ -49,7 +49,7 @@ def fee_reserve(cost: int, side: int, leverage_e2: int, taker: int) -> int:
     return quotient * factor + ((left * E8 + rest) * factor + scale - 1) // scale
 
 
-@jit
+@inner
 def measure(
     tape: Market, table: int, side: int, qty: int, cost: int, wallet: int, leverage_e2: int, reserve: int, price: int
 ) -> tuple[int, int, int]:
@@ -66,14 +66,14 @@ def measure(
     return wallet + profit, maintenance, initial
 
 
-@jit
+@inner
 def buffer_at_most(equity: int, maintenance: int, initial: int, limit_e8: int) -> bool:
     """Tell whether (equity - maintenance) / (initial - maintenance) <= limit; never when the buffer is null."""
     room = initial - maintenance
     return room > 0 and equity - maintenance <= mul_floor(room, limit_e8)
 
 
-@jit
+@inner
 def ratio_at_least(equity: int, maintenance: int, limit_e8: int) -> bool:
     """Tell whether maintenance / equity >= limit; true when equity is not positive."""
     if equity <= 0:
@@ -86,7 +86,7 @@ PPM = 1_000_000
 RATIO_PPM_MAX = 1_000_000_000_000_000
 
 
-@jit
+@inner
 def buffer_ppm(headroom: int, room: int) -> int:
     """Give floor(1e6 headroom / room), room > 0."""
     if headroom >= 0:
@@ -95,7 +95,7 @@ def buffer_ppm(headroom: int, room: int) -> int:
     return -quotient - (1 if rest > 0 else 0)
 
 
-@jit
+@inner
 def ratio_ppm(equity: int, maintenance: int) -> int:
     """Give ceil(1e6 maintenance / equity), at most 1e15, which also stands for no equity."""
     if equity <= 0 or maintenance // RATIO_PPM_MAX >= equity // PPM + 1:

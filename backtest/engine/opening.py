@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from backtest.engine import cells as at
 from backtest.engine.actions import call_rule, perform
 from backtest.engine.arithmetic import scale_ceil, scale_floor, split_product
-from backtest.engine.compile import jit
+from backtest.engine.compile import inner
 from backtest.engine.exposure import count_opens, keep_pair, settle_exposure
 from backtest.engine.ledger import transfer
 from backtest.engine.liquidation import (
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from backtest.engine.market import Market
 
 
-@jit
+@inner
 def first_bar_at(tape: Market, time_ms: int, start: int) -> int:
     """Give the first bar at or after a time, from a bar on; the number of bars when there is none."""
     low, high = start, len(tape.bars)
@@ -55,7 +55,7 @@ def first_bar_at(tape: Market, time_ms: int, start: int) -> int:
     return low
 
 
-@jit
+@inner
 def pay_funding(tape: Market, plan: Plan, desk: Desk, run: Run, bar: int) -> bool:
     """Settle the funding of the segment that begins here; tell whether money moved."""
     rate = tape.segments[run.segment].funding_e8
@@ -73,7 +73,7 @@ def pay_funding(tape: Market, plan: Plan, desk: Desk, run: Run, bar: int) -> boo
     return True
 
 
-@jit
+@inner
 def take_arrivals(tape: Market, plan: Plan, desk: Desk, run: Run) -> bool:
     """Add the transfers that have arrived by now; tell whether there were any."""
     arrived = False
@@ -91,7 +91,7 @@ def take_arrivals(tape: Market, plan: Plan, desk: Desk, run: Run) -> bool:
     return arrived
 
 
-@jit
+@inner
 def enter_segment(tape: Market, plan: Plan, desk: Desk, run: Run, bar: int) -> None:
     """Put a segment's tier table, fee and funding into force at its first bar."""
     count_opens(tape, run, bar)
@@ -108,7 +108,7 @@ def enter_segment(tape: Market, plan: Plan, desk: Desk, run: Run, bar: int) -> N
     run.funded = pay_funding(tape, plan, desk, run, bar)
 
 
-@jit
+@inner
 def open_cause(tape: Market, run: Run, bar: int) -> int:
     """Name what turned the predicate true at a bar's open: the price, a tier change or funding."""
     if run.entered_bar != bar:
@@ -126,7 +126,7 @@ def open_cause(tape: Market, run: Run, bar: int) -> int:
     return BY_FUNDING
 
 
-@jit
+@inner
 def wake_at_open(tape: Market, plan: Plan, desk: Desk, run: Run, bar: int, wake: int) -> bool:
     """Call a rule at a bar's open, unless it cools down; make the test if it acted. Tell whether it acted."""
     rule = plan.wake_rule[wake]
@@ -143,7 +143,7 @@ def wake_at_open(tape: Market, plan: Plan, desk: Desk, run: Run, bar: int, wake:
     return True
 
 
-@jit
+@inner
 def call_remembered(tape: Market, plan: Plan, desk: Desk, run: Run, bar: int) -> None:
     """Call the wakes that held on the path of the bar before, in list order."""
     pending = run.pending
@@ -153,7 +153,7 @@ def call_remembered(tape: Market, plan: Plan, desk: Desk, run: Run, bar: int) ->
             wake_at_open(tape, plan, desk, run, bar, wake)
 
 
-@jit
+@inner
 def play_script(tape: Market, plan: Plan, desk: Desk, run: Run, bar: int, stop: int) -> None:
     """Do the scripted actions of this bar."""
     mark = tape.bars[bar].mark_open_e8
@@ -168,7 +168,7 @@ def play_script(tape: Market, plan: Plan, desk: Desk, run: Run, bar: int, stop: 
                 test_after_fill(tape, plan, desk, run, mark)
 
 
-@jit
+@inner
 def is_woken(plan: Plan, run: Run, wake: int, funded: bool, arrived: bool, filled: bool) -> bool:
     """Tell whether an event wake is woken at this open; move a clock on that is."""
     kind = plan.wake_kind[wake]
@@ -183,14 +183,14 @@ def is_woken(plan: Plan, run: Run, wake: int, funded: bool, arrived: bool, fille
     return (kind == ON_FUNDING and funded) or (kind == ON_ARRIVAL and arrived) or (kind == ON_FILL and filled)
 
 
-@jit
+@inner
 def close_all(tape: Market, plan: Plan, desk: Desk, run: Run, base: int, mark: int, cause: int) -> None:
     """Close the whole position at the end of a run."""
     settle_exposure(tape, run)
     reduce_position(plan, desk.book, run, run.qty, base, mark, False, cause, -1)
 
 
-@jit
+@inner
 def at_open(tape: Market, plan: Plan, desk: Desk, run: Run, entry: Any, bar: int, entered: bool) -> None:
     """Do the events of a bar's open, steps 1 to 7. `entered`: the entry fill has just been made in this bar."""
     mark = tape.bars[bar].mark_open_e8
@@ -228,7 +228,7 @@ def at_open(tape: Market, plan: Plan, desk: Desk, run: Run, entry: Any, bar: int
         keep_pair(tape, run, bar)
 
 
-@jit
+@inner
 def call_woken(tape: Market, plan: Plan, desk: Desk, run: Run, bar: int, arrived: bool, filled: bool) -> None:
     """Call the rules woken by arrival, funding, fill or clock at this open, in list order."""
     funded = run.entered_bar == bar and run.funded == 1 and bar > run.entry_bar

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backtest.engine.arithmetic import E8, mul_div_floor, mul_floor
-from backtest.engine.compile import jit
+from backtest.engine.compile import inner
 from backtest.engine.margin import (
     RATIO_PPM_MAX,
     buffer_at_most,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 LIQUIDATION = -1
 
 
-@jit
+@inner
 def holds(tape: Market, plan: Plan, run: Run, condition: int, price: int) -> bool:
     """Tell whether the liquidation predicate, or the wake of that index, holds at a mark price."""
     equity, maintenance, initial = measure_at(tape, run, price)
@@ -42,7 +42,7 @@ def holds(tape: Market, plan: Plan, run: Run, condition: int, price: int) -> boo
     return equity - maintenance <= limit
 
 
-@jit
+@inner
 def next_border(tape: Market, run: Run, price: int, end: int) -> int:
     """Give the end of the piece that begins at a price: the nearest tier border on the way, else the way's end."""
     nearest = end
@@ -57,7 +57,7 @@ def next_border(tape: Market, run: Run, price: int, end: int) -> int:
     return nearest
 
 
-@jit
+@inner
 def step_top(qty: int, k: int, start: int) -> int:
     """Give the largest price, not above start, with floor(qty price) <= k."""
     guess = int(float(k + 1) / float(qty) * 1e8)
@@ -70,7 +70,7 @@ def step_top(qty: int, k: int, start: int) -> int:
     return guess
 
 
-@jit
+@inner
 def crossing(tape: Market, plan: Plan, run: Run, condition: int, start: int, end: int) -> int:
     """Give the first price after start at which a condition holds that holds at end and not at start.
 
@@ -99,7 +99,7 @@ def crossing(tape: Market, plan: Plan, run: Run, condition: int, start: int, end
     return max(end, step_top(qty, true_k, start))
 
 
-@jit
+@inner
 def note_extremes(tape: Market, run: Run, low: int, high: int) -> None:
     """Keep the least buffer, the largest margin ratio and the largest deficit of the state at two marks."""
     for price in (low, high):
@@ -107,7 +107,7 @@ def note_extremes(tape: Market, run: Run, low: int, high: int) -> None:
         note_measure(run, equity, maintenance, initial)
 
 
-@jit
+@inner
 def note_measure(run: Run, equity: int, maintenance: int, initial: int) -> None:
     """Keep one measure if it is the worst so far; exact division only where a float says it may be."""
     headroom = equity - maintenance
@@ -122,7 +122,7 @@ def note_measure(run: Run, equity: int, maintenance: int, initial: int) -> None:
         run.max_ratio = max(run.max_ratio, ratio_ppm(equity, maintenance))
 
 
-@jit
+@inner
 def see(run: Run, low: int, high: int) -> None:
     """Add marks to the stretch of constant state."""
     if run.stretch_low < 0 or low < run.stretch_low:
@@ -131,7 +131,7 @@ def see(run: Run, low: int, high: int) -> None:
         run.stretch_high = high
 
 
-@jit
+@inner
 def close_stretch(tape: Market, run: Run) -> None:
     """Note the extremes of the stretch that ends here, before the state changes."""
     if run.stretch_low >= 0 and run.qty > 0:
@@ -140,7 +140,7 @@ def close_stretch(tape: Market, run: Run) -> None:
     run.stretch_high = -1
 
 
-@jit
+@inner
 def is_clear(tape: Market, plan: Plan, run: Run, low: int, high: int) -> bool:
     """Tell that neither the predicate nor any threshold can hold between two marks: a bound, never wrong.
 

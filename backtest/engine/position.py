@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from backtest.engine import cells as at
 from backtest.engine.arithmetic import E8, mul_ceil, mul_div_ceil, mul_div_floor, mul_div_half_even, split_product
-from backtest.engine.compile import jit
+from backtest.engine.compile import inner
 from backtest.engine.ledger import Book, record_fill, transfer
 from backtest.engine.margin import fee_reserve, measure, tier_at
 
@@ -20,28 +20,28 @@ if TYPE_CHECKING:
     from backtest.engine.market import Market
 
 
-@jit
+@inner
 def slipped(price: int, rate: int, buying: bool) -> int:
     """Give a price made worse by a rate: up for a buyer, down for a seller, rounded against us."""
     worse = mul_ceil(price, rate)
     return price + worse if buying else price - worse
 
 
-@jit
+@inner
 def fill_value(qty: int, price: int, buying: bool) -> int:
     """Give the value of a fill: what a buyer pays is rounded up, what a seller gets down."""
     whole, rest = split_product(qty, price)
     return whole + (1 if buying and rest > 0 else 0)
 
 
-@jit
+@inner
 def refresh_fee_reserve(plan: Plan, run: Run) -> None:
     """Recompute the closing-fee reserve after cost, leverage or the fee rate changed."""
     if plan.fee_reserve:
         run.fee_reserve = fee_reserve(run.cost, run.side, run.leverage_e2, run.taker) if run.qty > 0 else 0
 
 
-@jit
+@inner
 def measure_at(tape: Market, run: Run, price: int) -> tuple[int, int, int]:
     """Give equity, maintenance and initial margin of the run's position at a mark price."""
     return measure(
@@ -49,13 +49,13 @@ def measure_at(tape: Market, run: Run, price: int) -> tuple[int, int, int]:
     )
 
 
-@jit
+@inner
 def steps_up(qty: int, step: int) -> int:
     """Round a quantity up to whole steps."""
     return (qty + step - 1) // step * step
 
 
-@jit
+@inner
 def book_profit(book: Book, run: Run, realised: int, cause: int, rule: int) -> None:
     """Move a realised profit or loss between the market and the margin wallet."""
     if realised > 0:
@@ -64,7 +64,7 @@ def book_profit(book: Book, run: Run, realised: int, cause: int, rule: int) -> N
         transfer(book, run, at.K_LOSS, at.MARGIN, at.MARKET, -realised, cause, rule)
 
 
-@jit
+@inner
 def take_off(book: Book, run: Run, qty: int, price: int, mark: int, cause: int, rule: int) -> tuple[int, int]:
     """Close a quantity at a price and book the realised result; give it and the value of the fill."""
     buying = run.side < 0
@@ -78,7 +78,7 @@ def take_off(book: Book, run: Run, qty: int, price: int, mark: int, cause: int, 
     return realised, value
 
 
-@jit
+@inner
 def flatten(book: Book, run: Run, cause: int, rule: int) -> None:
     """Empty the margin wallet of a flat position: insurance covers less than nothing, the rest is released."""
     if run.balance[at.MARGIN] < 0:
@@ -86,7 +86,7 @@ def flatten(book: Book, run: Run, cause: int, rule: int) -> None:
     transfer(book, run, at.K_RELEASE, at.MARGIN, at.FREE, run.balance[at.MARGIN], cause, rule)
 
 
-@jit
+@inner
 def reduce_position(
     plan: Plan, book: Book, run: Run, qty: int, base: int, mark: int, put_back: bool, cause: int, rule: int
 ) -> None:
@@ -113,7 +113,7 @@ def reduce_position(
     refresh_fee_reserve(plan, run)
 
 
-@jit
+@inner
 def bankruptcy_price(run: Run) -> int:
     """Give the price at which the position's equity is 0, rounded so that closing there leaves no debt."""
     if run.side > 0:
@@ -121,7 +121,7 @@ def bankruptcy_price(run: Run) -> int:
     return mul_div_floor(run.cost + run.balance[at.MARGIN], E8, run.qty) if run.cost + run.balance[at.MARGIN] > 0 else 0
 
 
-@jit
+@inner
 def forced_price(plan: Plan, run: Run, mark: int) -> int:
     """Give the fill price of a forced close: the mark made worse, never beyond bankruptcy."""
     price = slipped(mark, plan.liquidation_slippage_e8, run.side < 0)
@@ -129,13 +129,13 @@ def forced_price(plan: Plan, run: Run, mark: int) -> int:
     return max(price, limit) if run.side > 0 else min(price, limit)
 
 
-@jit
+@inner
 def clearance_fee(plan: Plan, wallet: int, value: int) -> int:
     """Give the clearance fee of a forced fill: its rate of the value, at most what the wallet holds."""
     return max(0, min(mul_ceil(value, plan.clearance_e8), wallet))
 
 
-@jit
+@inner
 def headroom_after(tape: Market, plan: Plan, run: Run, qty: int, price: int, mark: int) -> int:
     """Give the headroom that a forced close of a part would leave, its fee paid."""
     buying = run.side < 0
@@ -151,14 +151,14 @@ def headroom_after(tape: Market, plan: Plan, run: Run, qty: int, price: int, mar
     return equity - maintenance
 
 
-@jit
+@inner
 def steps_to_tier(tape: Market, run: Run, tier: int, mark: int) -> int:
     """Give the least quantity in whole steps whose close brings the notional to at most a tier's cap."""
     keep = mul_div_floor(tape.tiers[run.table, tier].cap_e8, E8, mark)
     return steps_up(run.qty - keep, run.step)
 
 
-@jit
+@inner
 def step_down_qty(tape: Market, plan: Plan, run: Run, price: int, mark: int) -> int:
     """Give the least quantity in whole steps after whose close the predicate is false; 0 when none does.
 
@@ -167,8 +167,8 @@ def step_down_qty(tape: Market, plan: Plan, run: Run, price: int, mark: int) -> 
     """
     failing = 0
     for tier in range(tier_at(tape, run.table, run.qty, mark) - 1, -1, -1):
-        passing = steps_to_tier(tape, run, tier, mark)
-        if passing >= run.qty:
+        passing = min(steps_to_tier(tape, run, tier, mark), run.qty - run.step)
+        if passing <= failing:
             return 0
         if headroom_after(tape, plan, run, passing, price, mark) > 0:
             while passing - failing > run.step:
@@ -182,7 +182,7 @@ def step_down_qty(tape: Market, plan: Plan, run: Run, price: int, mark: int) -> 
     return 0
 
 
-@jit
+@inner
 def forced_fill(plan: Plan, book: Book, run: Run, qty: int, price: int, base: int, mark: int) -> None:
     """Close a quantity for the venue: no commission, a clearance fee out of what is left.
 
@@ -198,7 +198,7 @@ def forced_fill(plan: Plan, book: Book, run: Run, qty: int, price: int, base: in
     transfer(book, run, at.K_CLEARANCE, at.MARGIN, at.INSURANCE, fee, at.C_LIQUIDATION, -1)
 
 
-@jit
+@inner
 def forced_close(tape: Market, plan: Plan, book: Book, run: Run, mark: int) -> None:
     """Liquidate at a mark where the predicate holds: step down where that ends the breach, else close all."""
     part = 0

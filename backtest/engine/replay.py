@@ -21,7 +21,7 @@ import numpy as np
 from backtest.engine import cells as at
 from backtest.engine.actions import leverage_allowed
 from backtest.engine.arithmetic import INT64_MAX, mul_ceil, mul_div_floor, mul_floor
-from backtest.engine.compile import jit
+from backtest.engine.compile import inner, jit
 from backtest.engine.exposure import hours_e2
 from backtest.engine.ledger import Book, record_fill, transfer
 from backtest.engine.liquidation import R_DATA_END, R_LIQUIDATED, R_REFUSED, RUNNING, end_breach, end_run
@@ -42,7 +42,7 @@ BUFFER_NONE = 100_000_000_000_000_000  # a buffer that was never measured
 GAP, CAP, SMALL, NO_STEP = range(4)
 
 
-@jit
+@inner
 def skip_segment(tape: Market, plan: Plan, run: Run) -> bool:
     """Skip the whole segment just entered, if nothing can happen in it; its extremes are noted on the way."""
     low, high = tape.segments[run.segment].low_e8, tape.segments[run.segment].high_e8
@@ -52,7 +52,7 @@ def skip_segment(tape: Market, plan: Plan, run: Run) -> bool:
     return True
 
 
-@jit
+@inner
 def first_not_clear(tape: Market, plan: Plan, run: Run, bar: int, limit: int) -> int:
     """Give the first bar in [bar, limit) in which something might happen, else limit; clear bars are seen."""
     if plan.skip and bar == tape.segments[run.segment].start and limit == tape.segments[run.segment + 1].start:
@@ -73,7 +73,7 @@ def first_not_clear(tape: Market, plan: Plan, run: Run, bar: int, limit: int) ->
     return bar
 
 
-@jit
+@inner
 def next_due(tape: Market, plan: Plan, desk: Desk, run: Run, entry: Any, bar: int) -> int:
     """Give the first bar, from this one on, at whose open something is scheduled beside tier change and funding."""
     if run.pending or plan.every_bar:
@@ -94,7 +94,7 @@ def next_due(tape: Market, plan: Plan, desk: Desk, run: Run, entry: Any, bar: in
     return max(due, bar)
 
 
-@jit
+@inner
 def advance(tape: Market, plan: Plan, desk: Desk, run: Run, entry: Any) -> None:
     """Carry an open run, whose entry bar has been opened, to its end."""
     bars = len(tape.bars)
@@ -142,7 +142,7 @@ def advance(tape: Market, plan: Plan, desk: Desk, run: Run, entry: Any) -> None:
             due = next_due(tape, plan, desk, run, entry, bar + 1)
 
 
-@jit
+@inner
 def begin(tape: Market, plan: Plan, desk: Desk, run: Run, entry: Any) -> int:
     """Open the position of a run at its entry bar; give the refusal, or NONE."""
     bar = entry.entry_bar
@@ -175,7 +175,7 @@ def begin(tape: Market, plan: Plan, desk: Desk, run: Run, entry: Any) -> int:
     return NONE
 
 
-@jit
+@inner
 def enter_position(plan: Plan, book: Book, run: Run, qty: int, base: int, mark: int, posted: int) -> None:
     """Pay in the capital, post the margin, and buy or sell the entry quantity."""
     transfer(book, run, at.K_DEPOSIT, at.WORLD, at.RESERVE, run.capital, at.C_ENTRY, -1)
@@ -193,7 +193,7 @@ def enter_position(plan: Plan, book: Book, run: Run, qty: int, base: int, mark: 
     refresh_fee_reserve(plan, run)
 
 
-@jit
+@inner
 def finish(tape: Market, plan: Plan, desk: Desk, run: Run, entry: Any, row: Any) -> None:
     """Send back what is in transit and write the outcome of a run."""
     cause = (at.C_LIQUIDATION, at.C_EXIT, at.C_RULE, at.C_DATA_END)[run.reason]
@@ -235,7 +235,7 @@ def finish(tape: Market, plan: Plan, desk: Desk, run: Run, entry: Any, row: Any)
     row["bars_visited"] = run.bars_visited
 
 
-@jit
+@inner
 def replay_run(tape: Market, plan: Plan, desk: Desk, run: Run, entry: Any, row: Any) -> None:
     """Replay one run and write its outcome."""
     row["refusal"] = NONE

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from backtest.engine import cells as at
-from backtest.engine.compile import jit
+from backtest.engine.compile import inner
 from backtest.engine.margin import tier_at
 from backtest.engine.position import fill_value, measure_at
 
@@ -50,13 +50,13 @@ STATE_DTYPE = np.dtype((np.record, [(name, "f8") for name in STATE_FIELDS] + [("
 HOUR_MS = 3_600_000.0
 
 
-@jit
+@inner
 def natural(value_e8: int) -> float:
     """Turn an e8 integer into natural units."""
     return float(value_e8) / 1e8
 
 
-@jit
+@inner
 def fill_state(tape: Market, run: Run, s: Any, rule: int, wake: int, mark: int) -> None:
     """Write the present of a run into a rule's record."""
     equity, maintenance, initial = measure_at(tape, run, mark)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from backtest.engine.actions import call_rule
 from backtest.engine.arithmetic import wide_add
-from backtest.engine.compile import jit
+from backtest.engine.compile import inner
 from backtest.engine.exposure import count_opens
 from backtest.engine.liquidation import BY_PRICE, R_CLOSED, RUNNING, end_breach, end_run, fee_cause, liquidate
 from backtest.engine.path import LIQUIDATION, crossing, holds, next_border, see
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from backtest.engine.market import Market
 
 
-@jit
+@inner
 def may_wake(plan: Plan, run: Run, wake: int) -> bool:
     """Tell whether a threshold wake can be called in this bar: not called yet, and not cooling down."""
     if plan.wake_kind[wake] >= THRESHOLDS or (run.called >> wake) & 1:
@@ -31,7 +31,7 @@ def may_wake(plan: Plan, run: Run, wake: int) -> bool:
     return bool(last < 0 or run.time_ms - last >= plan.cooldown_ms[rule])
 
 
-@jit
+@inner
 def remember(tape: Market, plan: Plan, run: Run, price: int) -> None:
     """Remember for the next open the threshold wakes that hold at a point of the path."""
     for wake in range(plan.wake_count):
@@ -39,7 +39,7 @@ def remember(tape: Market, plan: Plan, run: Run, price: int) -> None:
             run.pending |= 1 << wake
 
 
-@jit
+@inner
 def settle(tape: Market, plan: Plan, desk: Desk, run: Run, price: int, base: int, test: bool) -> bool:
     """Do all that happens at one point of the path: liquidation first, then wakes in list order.
 
@@ -70,7 +70,7 @@ def settle(tape: Market, plan: Plan, desk: Desk, run: Run, price: int, base: int
     return forced
 
 
-@jit
+@inner
 def next_point(tape: Market, plan: Plan, run: Run, price: int, end: int, test: bool) -> int:
     """Give the next point of the path: the nearest crossing, else the end of the piece."""
     border = next_border(tape, run, price, end)
@@ -86,7 +86,7 @@ def next_point(tape: Market, plan: Plan, run: Run, price: int, end: int, test: b
     return point
 
 
-@jit
+@inner
 def walk_leg(tape: Market, plan: Plan, desk: Desk, run: Run, start: int, end: int) -> None:
     """Walk from one price to another. After a forced close the next test on the way is at its end."""
     price, forced = start, False
@@ -99,7 +99,7 @@ def walk_leg(tape: Market, plan: Plan, desk: Desk, run: Run, start: int, end: in
         end_breach(run)
 
 
-@jit
+@inner
 def walk(tape: Market, plan: Plan, desk: Desk, run: Run, bar: int) -> None:
     """Do the path of a bar: the open, the adverse extreme, the other extreme."""
     run.called = 0
