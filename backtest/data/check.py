@@ -112,7 +112,7 @@ def check_sheet(sheet: Sheet) -> list[Finding]:
     elif sheet.dataset.table == "funding_rate":
         findings += _check_funding(sheet)
     else:
-        jumps = detect.scale_jumps(sheet.values["value"])
+        jumps = detect.scale_jumps(sheet.values["value"], sheet.values["value"])
         if jumps.size:
             findings.append(_rows(sheet, "warning", jumps, "values jump about tenfold", "compare the unit before it"))
     return findings
@@ -185,9 +185,15 @@ def _check_prices(sheet: Sheet) -> Iterator[Finding]:
     contradictions = detect.ohlc_contradictions(sheet.prices)
     if contradictions.size:
         yield _rows(sheet, "error", contradictions, "bars contradict themselves", "correct or remove them")
-    jumps = detect.scale_jumps(sheet.values["close"])
+    jumps = detect.scale_jumps(sheet.values["open"], sheet.values["close"])
     if jumps.size and sheet.dataset.table in PRICE_TABLES:
-        yield _rows(sheet, "error", jumps, "closes jump about tenfold", "import the part on the other scale with scale")
+        yield _rows(
+            sheet,
+            "error",
+            jumps,
+            "bars open about tenfold off the close before",
+            "import the part on the other scale with scale",
+        )
     if "volume" in sheet.values:
         flat = detect.flat_bars(sheet.prices, sheet.values["volume"])
         if flat.size:

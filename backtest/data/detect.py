@@ -100,10 +100,10 @@ def flat_bars(bars: Prices, volume: Floats) -> Ints:
     return np.flatnonzero((volume == 0) & flat)
 
 
-def scale_jumps(price: Floats) -> Ints:
-    """Rows where the price becomes about ten times larger or smaller at once."""
+def scale_jumps(first: Floats, last: Floats) -> Ints:
+    """Rows that begin about ten times higher or lower than the row before ended: a change of scale, not of price."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.abs(np.log10(price[1:] / price[:-1]))
+        ratio = np.abs(np.log10(first[1:] / last[:-1]))
     return np.flatnonzero((ratio > np.log10(_SCALE_LOW)) & (ratio < np.log10(_SCALE_HIGH))) + 1
 
 

@@ -114,6 +114,16 @@ def test_a_price_scaled_tenfold_is_found(seed, factor):
 
 
 @PLACES
+def test_a_price_that_falls_tenfold_inside_a_bar_is_no_change_of_scale(seed):
+    at, columns = place(seed), clean()
+    columns["close"][at] /= 10
+    columns["low"][at] = columns["close"][at]
+    for name in Prices._fields:
+        columns[name][at + 1 :] /= 10
+    assert check_sheet(sheet(columns)) == []
+
+
+@PLACES
 def test_a_flat_bar_without_volume_is_found(seed):
     at, columns = place(seed), clean()
     for name in Prices._fields:
