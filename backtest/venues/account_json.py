@@ -64,6 +64,7 @@ SIDES = {"long": 1, "short": -1}
 ORDER_SIDES = {"buy": 1, "sell": -1}
 ENTRY_DECIMALS = 8
 ONE = Fraction(1)
+LARGEST_FEE = Fraction("0.1")  # more is a percentage written by mistake
 
 _BYBIT_INVERSE = re.compile(r"[A-Z0-9]+USD([FGHJKMNQUVXZ]\d\d)?")
 _BINANCE_INVERSE = re.compile(r"[A-Z0-9]+USD_([A-Z]+|\d+)")
@@ -97,7 +98,9 @@ class _Reader(Fields):
         self.as_of_ms = self.moment()
         rules = rulebook(self.venue, self.as_of_ms if self.as_of_ms is not None else time_ms("2100-01-01"))
         margin_mode = self.word("account", self.content, "margin_mode", MARGIN_MODES) or "isolated"
-        fee = self.number("account", self.content, "taker_fee", least=Fraction(0), missing=self.dated_fee())
+        fee = self.number(
+            "account", self.content, "taker_fee", least=Fraction(0), most=LARGEST_FEE, missing=self.dated_fee()
+        )
         account = Account(
             venue=self.venue,
             era=self.era(rules.era),

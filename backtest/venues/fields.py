@@ -69,6 +69,7 @@ class Fields:
         *,
         above: Fraction | None = None,
         least: Fraction | None = None,
+        most: Fraction | None = None,
         missing: Fraction | None = None,
         optional: bool = False,
     ) -> Fraction | None:
@@ -76,7 +77,7 @@ class Fields:
         value = row.get(key)
         if value is None:
             return missing if missing is not None or optional else self.fault(f"{where}.{key}", "is missing")
-        return self.value(f"{where}.{key}", value, above=above, least=least)
+        return self.value(f"{where}.{key}", value, above=above, least=least, most=most)
 
     def value(
         self,

@@ -114,8 +114,9 @@ def read_tiers(rows: Iterable[Mapping[str, Any]], where: str, *, excerpt: bool =
         except ValueError as error:
             problems.append(Problem(place, str(error)))
             break
+        problems += [Problem(place, what) for what in _faults(tier, tiers[-1] if tiers else None)]
         if tiers or not excerpt:
-            problems += [Problem(place, what) for what in _faults(tier, tiers[-1] if tiers else None)]
+            problems += [Problem(place, what) for what in _breaks(tier, tiers[-1] if tiers else None)]
         tiers.append(tier)
     if not tiers and not problems:
         problems.append(Problem(where, "a tier table without rows"))
@@ -154,17 +155,23 @@ def _continuous_e8(floor_e8: int, rate_e8: int, before: Tier | None) -> int:
 
 
 def _faults(tier: Tier, before: Tier | None) -> list[str]:
-    """Say what is wrong with a tier after the one before it."""
+    """Say what is wrong with a tier of its own."""
     faults = []
-    if tier.floor_e8 != (before.cap_e8 if before else 0):
-        faults.append("its floor is not the cap of the tier before")
     if tier.cap_e8 is not None and tier.cap_e8 <= tier.floor_e8:
         faults.append("its cap is not above its floor")
     if not (before.rate_e8 if before else 0) <= tier.rate_e8 < E8:
         faults.append("its rate is not between the rate before and 1")
-    if tier.deduction_e8 != _continuous_e8(tier.floor_e8, tier.rate_e8, before):
-        faults.append("its deduction breaks the continuity of maintenance")
     return faults
+
+
+def _breaks(tier: Tier, before: Tier | None) -> list[str]:
+    """Say where a tier does not continue the one before it, or does not begin the ladder."""
+    breaks = []
+    if tier.floor_e8 != (before.cap_e8 if before else 0):
+        breaks.append("its floor is not the cap of the tier before")
+    if tier.deduction_e8 != _continuous_e8(tier.floor_e8, tier.rate_e8, before):
+        breaks.append("its deduction breaks the continuity of maintenance")
+    return breaks
 
 
 @cache

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from backtest.errors import AccountError
 from backtest.venues.report import compute, compute_many
+from tests.venues.accounts import accounts
 
 POSITION = {
     "symbol": "BTCUSDT",
@@ -51,6 +56,7 @@ BAD = {
     "unknown side": (account({"side": "log"}), 'did you mean "long"?'),
     "unknown venue": (account(venue="binanse"), 'did you mean "binance"?'),
     "unknown mode": (account(margin_mode="isolatd"), 'did you mean "isolated"?'),
+    "fee in per cent": (account(taker_fee="0.55"), "account.taker_fee: 0.55 is above 1/10"),
     "bad date": (account(as_of="yesterday"), "account.as_of"),
     "collateral missing": (account(margin_mode="cross"), "collateral: USDT is missing"),
     "price of collateral missing": (
@@ -141,3 +147,37 @@ def test_a_list_answers_in_order_with_errors_in_place() -> None:
     first, second, third = compute_many([good, bad, good])
     assert first == third == compute(good).to_dict()
     assert second == {"error": {"code": "AccountError", "message": "positions[0].qty: -1 is not above 0"}}
+
+
+JUNK: list[Any] = [
+    None,
+    True,
+    0,
+    -1,
+    1.5,
+    "",
+    "x",
+    "-3",
+    "0",
+    "1e400",
+    "NaN",
+    [],
+    {},
+    [1],
+    [["0", None, "1"]],
+    {"a": 1},
+]
+
+
+@settings(max_examples=300, deadline=None)
+@given(accounts(), st.randoms(use_true_random=False))
+def test_whatever_is_put_in_place_of_a_value_is_computed_or_told(content: dict[str, Any], random: Random) -> None:
+    holder: Any = content
+    while True:
+        key = random.choice(list(holder) if isinstance(holder, dict) else range(len(holder)))
+        if not isinstance(holder[key], dict | list) or not holder[key] or random.random() < 0.2:
+            break
+        holder = holder[key]
+    holder[key] = random.choice(JUNK)
+    with suppress(AccountError):
+        compute(content)
