@@ -38,12 +38,13 @@ _READ = (
     *("entry_notional_e8", "qty_at_baseline_liquidation_e8", "equity_start_e8", "equity_end_e8", "fees_e8"),
     *("funding_e8", "slippage_e8", "premium_e8", "clearance_fee_e8", "margin_added_e8", "notional_hours_e2"),
     *("notional_hours_paired_e2", "baseline_notional_hours_paired_e2", "layer_liquidations", "actions", "refused"),
-    *("run_id", "tier_fidelity", "near_gap"),
+    *("run_id", "margin_to_survive_e8", "tier_fidelity", "near_gap"),
 )
 _FILL: dict[str, int | str] = {
     "liquidation_ms": NEVER,
     "exit_ms": NEVER,
     "qty_at_baseline_liquidation_e8": 0,
+    "margin_to_survive_e8": -1,
     "certainty": "",
 }
 

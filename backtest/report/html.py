@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
+from backtest.analysis.breakdown import Part
 from backtest.report.figures import Figure, figures
+from backtest.report.grid import Grid, plain_grid
 from backtest.report.model import Model, ReportInput, build
+from backtest.report.part_tables import count_grid, part_grid, sensitivity_grid, sweep_grid
 from backtest.report.story import answer, headline, quote_unit, scope
-from backtest.report.tables import (
-    Grid,
-    count_grid,
-    detail_grid,
-    holding_grid,
-    part_grid,
-    plain_grid,
-    refused_grid,
-    sensitivity_grid,
-    summary_grid,
-    worst_grid,
-)
+from backtest.report.tables import detail_grid, holding_grid, refused_grid, summary_grid, survive_grid, worst_grid
 from backtest.report.trace import trace_figure
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -71,14 +62,14 @@ def figure_json(figure: Figure) -> str:
 
 def _grids(model: Model, unit: str) -> dict[str, Grid | None]:
     source, summary = model.input, model.summary
-    own = [one.name for one in summary.strategies if not one.control or one.name == "hold"]
-    crashes = count_grid("crashes", "Liquidated runs in each crash window.", model.crashes) if model.crashes else None
+    crashes = "Liquidated runs in each crash window."
     return {
         "summary": summary_grid(summary, unit),
         "detail": detail_grid(summary),
         "holding": holding_grid(model),
-        "crashes": crashes,
-        "sensitivity": sensitivity_grid(model.sensitivity, own),
+        "survive": survive_grid(model.survive),
+        "crashes": count_grid("crashes", crashes, model.crashes, summary) if model.crashes else None,
+        "sensitivity": sensitivity_grid(model.sensitivity, summary),
         "worst": worst_grid(model.worst, unit),
         "refused": refused_grid(model),
         "coverage": plain_grid("coverage", "Stored market data that the study read.", source.coverage),
@@ -86,10 +77,11 @@ def _grids(model: Model, unit: str) -> dict[str, Grid | None]:
 
 
 def _breakdown_grids(model: Model) -> list[Grid]:
-    by_dimension: dict[str, list[Any]] = {}
+    by_dimension: dict[str, list[Part]] = {}
     for part in model.breakdowns:
         by_dimension.setdefault(part.dimension, []).append(part)
-    return [
-        part_grid(f"by-{name.replace(' ', '-')}", f"Liquidated, % of pairs, by {name}.", parts)
+    swept = [sweep_grid(i + 1, sweep, model.summary) for i, sweep in enumerate(model.sweeps)]
+    return swept + [
+        part_grid(f"by-{name.replace(' ', '-')}", f"Liquidated, % of pairs, by {name}.", parts, model.summary)
         for name, parts in by_dimension.items()
     ]

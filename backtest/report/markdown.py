@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from backtest.report.grid import Cell, Column, Grid, plain_grid
 from backtest.report.model import Model
 from backtest.report.story import answer, headline, plain, quote_unit, scope
-from backtest.report.tables import Cell, Column, Grid, holding_grid, plain_grid, summary_grid
+from backtest.report.tables import holding_grid, summary_grid
 
 _SPECIAL = "\\`*_{}[]<>()#+!|~&"
 

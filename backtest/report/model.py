@@ -12,6 +12,8 @@ from backtest.analysis.inference import Calendar
 from backtest.analysis.pairs import BASELINE, REACTIONS, Pairs, pair_up
 from backtest.analysis.summary import Comparison, compare
 from backtest.analysis.survival import HoldingRow, Incidence, by_leverage_and_holding, holding_days, incidence
+from backtest.analysis.survive import SurvivalRow, margin_to_survive
+from backtest.analysis.sweep import Sweep, sweeps
 from backtest.analysis.worst import WorstRun, worst_runs
 from backtest.units import duration_ms, time_ms
 
@@ -79,7 +81,16 @@ class Summary:
 
     @property
     def baseline(self) -> Strategy:
-        return next(one for one in self.strategies if one.name == BASELINE)
+        return self.named(BASELINE)
+
+    @property
+    def controls(self) -> frozenset[str]:
+        """The names of strategies that every study has."""
+        return frozenset(one.name for one in self.strategies if one.control)
+
+    def named(self, name: str) -> Strategy:
+        """Give a strategy by its name."""
+        return next(one for one in self.strategies if one.name == name)
 
     @property
     def best(self) -> Strategy | None:
@@ -129,6 +140,8 @@ class Model:
     crashes: tuple[Part, ...]
     sensitivity: tuple[Part, ...]
     worst: tuple[WorstRun, ...]
+    survive: tuple[SurvivalRow, ...]
+    sweeps: tuple[Sweep, ...]
     pairs: Mapping[tuple[str, str], Pairs]
     windows: tuple[Window, ...]
 
@@ -153,6 +166,8 @@ def build(source: ReportInput) -> Model:
         crashes=tuple(crash_windows(ordered, windows)),
         sensitivity=tuple(sensitivity(ordered, source.sensitivity)),
         worst=tuple(worst_runs([by_name[one.name, r] for one in own for r in REACTIONS], WORST_RUNS)),
+        survive=tuple(margin_to_survive(by_name[BASELINE, REACTIONS[0]].treated)),
+        sweeps=tuple(sweeps(source.study["strategy"])),
         pairs=by_name,
         windows=windows,
     )

@@ -1,63 +1,29 @@
-"""The tables of a report, as text with the value that sorts each cell."""
+"""The tables of a report: the comparison, holding times, margin to survive, worst runs, refused entries."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from backtest.analysis.breakdown import Part
-from backtest.analysis.effects import Counts
 from backtest.analysis.pairs import BASELINE
 from backtest.analysis.summary import Comparison
+from backtest.analysis.survive import QUANTILES_PCT, SurvivalRow
 from backtest.analysis.worst import WorstRun
-from backtest.report.model import Model, Strategy, Summary
-from backtest.report.text import (
-    MISSING,
-    leverage,
-    money,
-    number,
-    p_value,
-    two,
+from backtest.report.grid import (
+    LOW,
+    Cell,
+    Column,
+    Grid,
+    figure_cell,
+    heat,
+    name_cell,
+    plain_grid,
+    points,
+    text_cell,
+    two_digits,
 )
-
-LOW = -1e300  # sorts a missing figure below all others
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One cell: its text, the value that sorts it, and a class for its looks."""
-
-    text: str
-    value: float | str
-    kind: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column: title, unit, what it means, and whether it holds numbers."""
-
-    title: str
-    unit: str = ""
-    help: str = ""
-    numeric: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """A table ready to be drawn; `name` is fixed and unique in a report."""
-
-    name: str
-    caption: str
-    columns: tuple[Column, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-
-
-def text_cell(text: str, kind: str = "") -> Cell:
-    return Cell(text, text, kind)
-
-
-def figure_cell(value: float | None, text: str, kind: str = "") -> Cell:
-    return Cell(text, LOW if value is None else value, kind)
+from backtest.report.model import Model, Strategy, Summary
+from backtest.report.text import MISSING, leverage, money, number, p_value, two
 
 
 def _both(
@@ -68,14 +34,6 @@ def _both(
     known = [value for value in (first, second) if value is not None]
     pick = max if worst else min
     return Cell(two(write(first), write(second)), pick(known) if known else LOW)
-
-
-def _points(fraction: float | None) -> str:
-    return number(None if fraction is None else 100.0 * fraction)
-
-
-def _two_digits(value: float | None) -> str:
-    return number(value, 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +47,7 @@ class SummaryColumn:
 def summary_columns(unit: str) -> tuple[SummaryColumn, ...]:
     """Give the columns of the main table; figures are intrabar / next open, once where they agree."""
     return (
-        SummaryColumn(
-            Column("Strategy", numeric=False), lambda s: text_cell(s.name, "control" if s.control else "own")
-        ),
+        SummaryColumn(Column("Strategy", numeric=False), lambda s: name_cell(s.name, s.control)),
         SummaryColumn(
             Column("Liquidated", "runs", "runs whose position was liquidated, in full or in part"),
             lambda s: _both(s, lambda r: r.liquidated, number),
@@ -113,7 +69,7 @@ def summary_columns(unit: str) -> tuple[SummaryColumn, ...]:
         ),
         SummaryColumn(
             Column("Cost", "% of capital", "mean shortfall against hold where hold was not liquidated"),
-            lambda s: _both(s, lambda r: r.running_cost_pct, _two_digits),
+            lambda s: _both(s, lambda r: r.running_cost_pct, two_digits),
         ),
         SummaryColumn(
             Column("Per avoided", unit, "all running cost over the liquidations avoided"),
@@ -121,7 +77,7 @@ def summary_columns(unit: str) -> tuple[SummaryColumn, ...]:
         ),
         SummaryColumn(
             Column("Exposure", "% kept", "notional-hours over hold's while both were open"),
-            lambda s: _both(s, lambda r: r.exposure_kept, _points, worst=False),
+            lambda s: _both(s, lambda r: r.exposure_kept, points, worst=False),
         ),
         SummaryColumn(
             Column("p", "Holm", "chance of such a difference if the strategy did nothing; the weaker reaction"),
@@ -161,8 +117,8 @@ _DETAIL: tuple[tuple[Column, Callable[[Comparison], float | None], Callable[[flo
     (Column("Fees", "quote"), lambda r: r.fees_quote, number),
     (Column("Funding", "quote"), lambda r: r.funding_quote, number),
     (Column("Slippage", "quote"), lambda r: r.slippage_quote, number),
-    (Column("Rate", "per 1,000 position-days"), lambda r: r.liquidations_per_1000_position_days, _two_digits),
-    (Column("Rate", "per 1,000 full-exposure days"), lambda r: r.liquidations_per_1000_full_exposure_days, _two_digits),
+    (Column("Rate", "per 1,000 position-days"), lambda r: r.liquidations_per_1000_position_days, two_digits),
+    (Column("Rate", "per 1,000 full-exposure days"), lambda r: r.liquidations_per_1000_full_exposure_days, two_digits),
     (Column("Actions"), lambda r: r.actions, number),
     (Column("Refused actions"), lambda r: r.actions_refused, number),
     (Column("p", "unadjusted"), lambda r: r.p, lambda v: MISSING if v is None else p_value(v)),
@@ -175,7 +131,7 @@ def detail_grid(summary: Summary) -> Grid:
     for one in summary.strategies:
         for row in (one.intrabar, one.next_open):
             cells = [figure_cell(read(row), write(read(row))) for _, read, write in _DETAIL]
-            rows.append((text_cell(one.name), text_cell(row.reaction.replace("_", " ")), *cells))
+            rows.append((name_cell(one.name, one.control), text_cell(row.reaction.replace("_", " ")), *cells))
     titles = (Column("Strategy", numeric=False), Column("Reaction", numeric=False))
     caption = "Every strategy under each reaction, in full."
     return Grid("detail", caption, (*titles, *(column for column, _, _ in _DETAIL)), tuple(rows))
@@ -193,7 +149,7 @@ def holding_grid(model: Model) -> Grid:
         (
             text_cell(row.side),
             figure_cell(row.leverage, leverage(row.leverage)),
-            *(Cell(number(100 * p, 1), p, f"heat-{round(10 * p)}") for p in row.probability),
+            *(Cell(number(100 * p, 1), p, heat(100 * p)) for p in row.probability),
             figure_cell(row.runs, number(row.runs)),
         )
         for row in model.holding
@@ -203,70 +159,30 @@ def holding_grid(model: Model) -> Grid:
     )
 
 
-def part_grid(name: str, caption: str, parts: Sequence[Part]) -> Grid:
-    """Give liquidated runs in per cent of the pairs, a row for each strategy and a column for each part."""
-    columns = [Column("Strategy", numeric=False)]
-    for one in parts:
-        base = one.rows[0].intrabar
-        columns.append(Column(one.value, f"% of {number(base.pairs)}", f"{one.dimension}: {one.value}"))
-    rows = []
-    for i, first in enumerate(parts[0].rows):
-        cells = [text_cell(first.strategy)]
-        for one in parts:
-            a, b = one.rows[i].intrabar.liquidated_pct, one.rows[i].next_open.liquidated_pct
-            worst = max((v for v in (a, b) if v is not None), default=None)
-            heat = "" if worst is None else f"heat-{round(worst / 10)}"
-            cells.append(Cell(two(number(a, 1), number(b, 1)), LOW if worst is None else worst, heat))
-        rows.append(tuple(cells))
-    return Grid(name, caption, tuple(columns), tuple(rows))
-
-
-def count_grid(name: str, caption: str, parts: Sequence[Part]) -> Grid:
-    """Give liquidated runs as counts, a row for each strategy and a column for each part."""
-    columns = (Column("Strategy", numeric=False), *(Column(one.value, "runs", one.dimension) for one in parts))
-    rows = []
-    for i, first in enumerate(parts[0].rows):
-        pairs = [(one.rows[i].intrabar.liquidated, one.rows[i].next_open.liquidated) for one in parts]
-        cells = (Cell(two(number(a), number(b)), max(a, b)) for a, b in pairs)
-        rows.append((text_cell(first.strategy), *cells))
-    return Grid(name, caption, columns, tuple(rows))
-
-
-def sensitivity_grid(parts: Sequence[Part], shown: Iterable[str]) -> Grid:
-    """Give the comparison under each assumption and reaction for the strategies shown."""
+def survive_grid(rows: Sequence[SurvivalRow]) -> Grid | None:
+    """Give how much more margin would have saved liquidated positions; null if none was liquidated."""
+    if not rows:
+        return None
     columns = (
-        Column("Assumption", numeric=False),
-        Column("Strategy", numeric=False),
-        Column("Reaction", numeric=False),
-        Column("Pairs"),
+        Column("Side", numeric=False),
+        Column("Leverage"),
         Column("Liquidated", "runs"),
-        Column("Avoided", "pairs"),
-        Column("Caused", "pairs"),
-        Column("Cost", "% of capital"),
-        Column("Exposure", "% kept"),
+        *(Column(f"{pct}\u00a0% live", "% more") for pct in QUANTILES_PCT),
     )
-    names = set(shown)
-    rows = []
-    for one in parts:
-        for row in one.rows:
-            if row.strategy in names:
-                rows += [_sensitivity_row(one, counts) for counts in (row.intrabar, row.next_open)]
-    return Grid("sensitivity", "The same comparison under other assumptions.", columns, tuple(rows))
-
-
-def _sensitivity_row(one: Part, counts: Counts) -> tuple[Cell, ...]:
-    label = one.value if one.dimension != "replayed with" else f"replayed: {one.value}"
-    return (
-        text_cell(label),
-        text_cell(counts.strategy),
-        text_cell(counts.reaction.replace("_", " ")),
-        figure_cell(counts.pairs, number(counts.pairs)),
-        figure_cell(counts.liquidated, number(counts.liquidated)),
-        figure_cell(counts.avoided, number(counts.avoided)),
-        figure_cell(counts.caused, number(counts.caused)),
-        figure_cell(counts.running_cost_pct, number(counts.running_cost_pct, 2)),
-        figure_cell(counts.exposure_kept, _points(counts.exposure_kept)),
+    cells = tuple(
+        (
+            text_cell(row.side),
+            figure_cell(row.leverage, leverage(row.leverage)),
+            figure_cell(row.liquidated, number(row.liquidated)),
+            *(figure_cell(pct, number(pct, 1)) for pct in row.needed_pct),
+        )
+        for row in rows
     )
+    caption = (
+        "Margin to survive: how much more than the margin posted, in per cent of it, would have kept that share of the "
+        "liquidated positions alive."
+    )
+    return Grid("survive", caption, columns, cells)
 
 
 def worst_grid(runs: Sequence[WorstRun], unit: str) -> Grid | None:
@@ -283,31 +199,15 @@ def worst_grid(runs: Sequence[WorstRun], unit: str) -> Grid | None:
     rows = tuple(
         (
             text_cell(one.run_id, "run"),
-            text_cell(one.effect or "cost"),
+            text_cell(one.effect or "ended lower"),
             figure_cell(one.baseline_end_quote, number(one.baseline_end_quote)),
             figure_cell(one.end_quote, number(one.end_quote)),
             figure_cell(one.difference_quote, number(one.difference_quote)),
         )
         for one in runs
     )
-    caption = "Runs of the study's strategies that ended furthest below hold; `backtest explain . RUN` tells each."
+    caption = "Runs of the study's strategies that ended furthest below hold; backtest explain tells the story of each."
     return Grid("worst", caption, columns, rows)
-
-
-def plain_grid(name: str, caption: str, rows: Sequence[Mapping[str, object]]) -> Grid:
-    """Give a table of rows with the same keys; keys become titles."""
-    keys = list(rows[0]) if rows else []
-    numeric = {key: all(isinstance(row.get(key), int | float) for row in rows) for key in keys}
-    columns = tuple(Column(key.replace("_", " ").capitalize(), numeric=numeric[key]) for key in keys)
-    return Grid(name, caption, columns, tuple(tuple(_plain(row.get(key)) for key in keys) for row in rows))
-
-
-def _plain(value: object) -> Cell:
-    if isinstance(value, bool) or value is None:
-        return text_cell({True: "yes", False: "no", None: MISSING}[value])
-    if isinstance(value, int | float):
-        return Cell(number(value, 0 if float(value).is_integer() else 2), value)
-    return text_cell(str(value))
 
 
 def refused_grid(model: Model) -> Grid | None:

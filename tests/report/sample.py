@@ -27,9 +27,16 @@ def study(symbols: tuple[str, ...] = ("BTCUSDT",)) -> dict[str, object]:
             "clearance_fee_bps": "as-of", "capital_cost_apr": "0",
         },
         "reserve": {"latency": "0s"},
-        "strategy": [{"name": name, "rules": []} for name in names if not name.startswith("smaller")],
+        "strategy": [_strategy(name) for name in names if not name.startswith("smaller")],
         "window": [],
     }  # fmt: skip
+
+
+def _strategy(name: str) -> dict[str, object]:
+    base, _, trigger = name.rpartition("-")
+    if base != "deleverage":
+        return {"name": name, "rules": [{"use": name.replace("-", "_"), "trigger": 0.25}]}
+    return {"name": name, "base_name": base, "rules": [{"use": base, "trigger": float(trigger), "step": 0.25}]}
 
 
 def trace() -> pa.Table:

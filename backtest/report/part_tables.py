@@ -1,0 +1,99 @@
+"""Tables over parts of the pairs: breakdowns, crash windows, swept values, other assumptions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from backtest.analysis.breakdown import Part, PartRow
+from backtest.analysis.effects import Counts
+from backtest.analysis.pairs import BASELINE
+from backtest.analysis.sweep import Sweep
+from backtest.report.grid import Cell, Column, Grid, figure_cell, heat, name_cell, points, text_cell, two_digits
+from backtest.report.model import Summary
+from backtest.report.text import MISSING, number, two
+
+
+def part_grid(name: str, caption: str, parts: Sequence[Part], summary: Summary) -> Grid:
+    """Give liquidated runs in per cent of the pairs, a row for each strategy and a column for each part."""
+    columns = [Column("Strategy", numeric=False)]
+    columns += [
+        Column(one.value, f"% of {number(one.rows[0].intrabar.pairs)}", f"{one.dimension}: {one.value}")
+        for one in parts
+    ]
+    rows = []
+    for i, first in enumerate(parts[0].rows):
+        cells = [_liquidated_pct(one.rows[i].intrabar, one.rows[i].next_open) for one in parts]
+        rows.append((name_cell(first.strategy, first.strategy in summary.controls), *cells))
+    return Grid(name, caption, tuple(columns), tuple(rows))
+
+
+def _liquidated_pct(intrabar: Counts, next_open: Counts) -> Cell:
+    a, b = intrabar.liquidated_pct, next_open.liquidated_pct
+    worst = max((v for v in (a, b) if v is not None), default=None)
+    return figure_cell(worst, two(number(a, 1), number(b, 1)), heat(worst))
+
+
+def count_grid(name: str, caption: str, parts: Sequence[Part], summary: Summary) -> Grid:
+    """Give liquidated runs as counts, a row for each strategy and a column for each part."""
+    columns = (Column("Strategy", numeric=False), *(Column(one.value, "runs", one.dimension) for one in parts))
+    rows = []
+    for i, first in enumerate(parts[0].rows):
+        pairs = [(one.rows[i].intrabar.liquidated, one.rows[i].next_open.liquidated) for one in parts]
+        cells = (Cell(two(number(a), number(b)), max(a, b)) for a, b in pairs)
+        rows.append((name_cell(first.strategy, first.strategy in summary.controls), *cells))
+    return Grid(name, caption, columns, tuple(rows))
+
+
+def sweep_grid(order: int, sweep: Sweep, summary: Summary) -> Grid:
+    """Lay a sweep out: the last parameter across, the others down; liquidated, per cent of the pairs."""
+    down = list(dict.fromkeys(values[:-1] for values, _ in sweep.points))
+    across = list(dict.fromkeys(values[-1] for values, _ in sweep.points))
+    at = {values: summary.named(name) for values, name in sweep.points}
+    rows = []
+    for head in down:
+        row = [text_cell(", ".join(_parameter(value) for value in head) or sweep.name)]
+        for value in across:
+            one = at.get((*head, value))
+            row.append(_liquidated_pct(one.intrabar, one.next_open) if one else text_cell(MISSING))
+        rows.append(tuple(row))
+    columns = (
+        Column(", ".join(sweep.parameters[:-1]) or "Strategy", numeric=False),
+        *(Column(f"{sweep.parameters[-1]} {_parameter(value)}", "% liquidated") for value in across),
+    )
+    return Grid(
+        f"sweep-{order}", f"Liquidated, % of pairs, over the swept values of {sweep.name}.", columns, tuple(rows)
+    )
+
+
+def _parameter(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+_SENSITIVITY: tuple[tuple[Column, Callable[[Counts], float | None], Callable[[float | None], str]], ...] = (
+    (Column("Pairs"), lambda r: r.pairs, number),
+    (Column("Liquidated", "runs"), lambda r: r.liquidated, number),
+    (Column("Avoided", "pairs"), lambda r: r.avoided, number),
+    (Column("Exited", "pairs"), lambda r: r.exited, number),
+    (Column("Caused", "pairs"), lambda r: r.caused, number),
+    (Column("Cost", "% of capital"), lambda r: r.running_cost_pct, two_digits),
+    (Column("Exposure", "% kept"), lambda r: r.exposure_kept, points),
+)
+
+
+def sensitivity_grid(parts: Sequence[Part], summary: Summary) -> Grid:
+    """Give the comparison under each assumption for hold and the strategies of the study."""
+    rows = []
+    for one in parts:
+        label = f"replayed: {one.value}" if one.dimension == "replayed with" else one.value
+        for row in one.rows:
+            if row.strategy == BASELINE or row.strategy not in summary.controls:
+                cells = [_pair_cell(row, read, write) for _, read, write in _SENSITIVITY]
+                rows.append((text_cell(label), text_cell(row.strategy), *cells))
+    titles = (Column("Assumption", numeric=False), Column("Strategy", numeric=False))
+    caption = "The same comparison under other assumptions; two figures are intrabar / next open."
+    return Grid("sensitivity", caption, (*titles, *(column for column, _, _ in _SENSITIVITY)), tuple(rows))
+
+
+def _pair_cell(row: PartRow, read: Callable[[Counts], float | None], write: Callable[[float | None], str]) -> Cell:
+    first, second = read(row.intrabar), read(row.next_open)
+    return figure_cell(second, two(write(first), write(second)))
