@@ -179,6 +179,11 @@ def price(position: Position, value: Fraction, *, alive_above: bool) -> Fraction
     return half_up(value)
 
 
+def bankruptcy_price(position: Position, value: Fraction, *, alive_above: bool) -> Fraction:
+    """Round a bankruptcy price like a liquidation price."""
+    return half_up(value)
+
+
 def account_unit(account: Account, all_units: tuple[Unit, ...]) -> Unit | None:
     """Give the unit that the account figures describe: the one pool; None where there is none, or several."""
     pools = [unit for unit in all_units if unit.kind != "isolated"]

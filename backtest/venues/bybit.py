@@ -233,6 +233,11 @@ def price(position: Position, value: Fraction, *, alive_above: bool) -> Fraction
     return to_tick(value, position.tick_size, up=alive_above) if position.tick_size else value
 
 
+def bankruptcy_price(position: Position, value: Fraction, *, alive_above: bool) -> Fraction:
+    """Put a bankruptcy price on the tick in isolated mode; that of a cross position is published unrounded."""
+    return price(position, value, alive_above=alive_above) if position.margin_mode == "isolated" else value
+
+
 def account_unit(account: Account, all_units: tuple[Unit, ...]) -> Unit | None:
     """Give the cross pool; account figures do not apply in isolated mode or to classic accounts."""
     return next((unit for unit in all_units if unit.kind == "cross"), None)

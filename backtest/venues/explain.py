@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from backtest.venues.account import Account, Position, Unit
 from backtest.venues.exact import text
-from backtest.venues.formulas import FORMULAS
+from backtest.venues.formulas import FORMULAS, Rounding
 from backtest.venues.report import Result, bankruptcy_boundary, liquidation_boundary, unit_of
 from backtest.venues.solve import Boundary
 
@@ -71,9 +71,9 @@ def _position_steps(account: Account, position: Position) -> Iterator[Step]:
     what = "equity - maintenance margin"
     if found is not None:
         what += f" in tier {position.ladder.index(position.value_at(found.price)) + 1}"
-    yield _boundary_step(account, f"{name}: liquidation price", position, found, what)
-    gone = bankruptcy_boundary(account, unit, position.symbol)
-    yield _boundary_step(account, f"{name}: bankruptcy price", position, gone, "what is left of the margin")
+    yield _boundary_step(f"{name}: liquidation price", position, found, what, formulas.price, sources["price"])
+    gone, what = bankruptcy_boundary(account, unit, position.symbol), "what is left of the margin"
+    yield _boundary_step(f"{name}: bankruptcy price", position, gone, what, formulas.bankruptcy_price, sources["price"])
 
 
 def _margin_steps(account: Account, unit: Unit, position: Position, name: str) -> Iterator[Step]:
@@ -134,15 +134,15 @@ def _ratio_steps(account: Account, unit: Unit, name: str) -> Iterator[Step]:
         yield Step(f"{name}: buffer, 0 is liquidation", formula, _t(now.headroom / width), "definition")
 
 
-def _boundary_step(account: Account, label: str, position: Position, found: Boundary | None, what: str) -> Step:
+def _boundary_step(
+    label: str, position: Position, found: Boundary | None, what: str, rounding: Rounding, source: str
+) -> Step:
     """Show a price as the root of the line that headroom follows in its tier."""
-    formulas = FORMULAS[account.venue]
-    source = formulas.SOURCES["price"]
     if found is None:
         return Step(label, f"{what} does not turn at any price", "none", source)
     x = 1 / found.price if position.inverse else found.price
     mark = "/ price" if position.inverse else "× price"
-    price = formulas.price(position, found.price, alive_above=found.alive_above)
+    price = rounding(position, found.price, alive_above=found.alive_above)
     line = f"{_t(-found.slope * x)} {'+' if found.slope >= 0 else '-'} {_t(abs(found.slope))} {mark} = 0"
     return Step(label, f"{what}: {line}", _t(price), source)
 

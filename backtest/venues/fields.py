@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Any, TypeVar
 
 from backtest.errors import Problem, did_you_mean
-from backtest.venues.exact import to_fraction
+from backtest.venues.exact import text, to_fraction
 
 Missing = TypeVar("Missing")
 
@@ -94,11 +94,11 @@ class Fields:
         except ValueError as error:
             return self.fault(where, str(error))
         if above is not None and number <= above:
-            return self.fault(where, f"{value} is not above {above}")
+            return self.fault(where, f"{value} is not above {text(above)}")
         if least is not None and number < least:
-            return self.fault(where, f"{value} is below {least}")
+            return self.fault(where, f"{value} is below {text(least)}")
         if most is not None and number > most:
-            return self.fault(where, f"{value} is above {most}")
+            return self.fault(where, f"{value} is above {text(most)}")
         return number
 
     def quiet(self, value: object, missing: Any) -> Any:

@@ -10,6 +10,12 @@ from backtest.venues import binance, bybit
 from backtest.venues.account import Account, Margins, Position, State, Unit
 
 
+class Rounding(Protocol):
+    """A venue's rounding of a price; `alive_above`: the account is alive at higher prices."""
+
+    def __call__(self, position: Position, value: Fraction, *, alive_above: bool) -> Fraction: ...
+
+
 class Formulas(Protocol):
     """The formulas of one venue. Amounts are exact; `margin_amount` and `price` are the venue's own roundings."""
 
@@ -32,6 +38,7 @@ class Formulas(Protocol):
     def reserve_text(self, account: Account, position: Position) -> str: ...
     def margin_amount(self, account: Account, value: Fraction) -> Fraction: ...
     def price(self, position: Position, value: Fraction, *, alive_above: bool) -> Fraction: ...
+    def bankruptcy_price(self, position: Position, value: Fraction, *, alive_above: bool) -> Fraction: ...
 
 
 FORMULAS: dict[str, Formulas] = {"binance": binance, "bybit": bybit}

@@ -16,7 +16,7 @@ from backtest.errors import BacktestError
 from backtest.venues.account import Account, Position, Unit
 from backtest.venues.account_json import read_account
 from backtest.venues.exact import AMOUNT_DECIMALS, cut, text
-from backtest.venues.formulas import FORMULAS
+from backtest.venues.formulas import FORMULAS, Rounding
 from backtest.venues.solve import Boundary, nearest_boundary
 
 
@@ -174,9 +174,9 @@ def _position_figures(account: Account, unit: Unit, position: Position) -> Posit
         maintenance_margin=_margin(account, own.maintenance),
         margin_ratio=None if portfolio else _ratio(formulas.ratios(account, unit)[1]),
         buffer=_ratio(now.headroom / width) if width is not None and width > 0 and not portfolio else None,
-        liquidation_price=_price(account, position, liquidation),
+        liquidation_price=_price(formulas.price, position, liquidation),
         displayed_liquidation_price=_amount(formulas.displayed(account, unit, position.symbol)),
-        bankruptcy_price=_price(account, position, bankruptcy),
+        bankruptcy_price=_price(formulas.bankruptcy_price, position, bankruptcy),
         tier=tier,
         max_notional=None if largest is None else text(largest),
         max_removable_margin=_amount(formulas.max_removable(account, unit, position)),
@@ -196,8 +196,8 @@ def _ratio(value: Fraction | None) -> str | None:
     return None if value is None else text(value, AMOUNT_DECIMALS)
 
 
-def _price(account: Account, position: Position, boundary: Boundary | None) -> str | None:
+def _price(rounding: Rounding, position: Position, boundary: Boundary | None) -> str | None:
     if boundary is None:
         return None
-    price = FORMULAS[account.venue].price(position, boundary.price, alive_above=boundary.alive_above)
+    price = rounding(position, boundary.price, alive_above=boundary.alive_above)
     return text(price) if price > 0 else None

@@ -56,7 +56,7 @@ BAD = {
     "unknown side": (account({"side": "log"}), 'did you mean "long"?'),
     "unknown venue": (account(venue="binanse"), 'did you mean "binance"?'),
     "unknown mode": (account(margin_mode="isolatd"), 'did you mean "isolated"?'),
-    "fee in per cent": (account(taker_fee="0.55"), "account.taker_fee: 0.55 is above 1/10"),
+    "fee in per cent": (account(taker_fee="0.55"), "account.taker_fee: 0.55 is above 0.1"),
     "bad date": (account(as_of="yesterday"), "account.as_of"),
     "collateral missing": (account(margin_mode="cross"), "collateral: USDT is missing"),
     "price of collateral missing": (

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from backtest.venues.exact import text
 from backtest.venues.report import compute
 
 HERE = Path(__file__).parent
+PAGE = HERE.parents[1] / "docs" / "margin-cases.md"
+
+
+def read_cases(name: str) -> list[dict[str, Any]]:
+    content = json.loads((HERE / f"{name}_cases.json").read_text(encoding="utf-8"))
+    return list(content["cases"])
 
 
 def cases(name: str) -> list[Any]:
-    content = json.loads((HERE / f"{name}_cases.json").read_text(encoding="utf-8"))
-    return [pytest.param(case["account"], case["expect"], id=case["id"]) for case in content["cases"]]
+    return [pytest.param(case["account"], case["expect"], id=case["id"]) for case in read_cases(name)]
 
 
 def found(result: Any, path: str) -> Any:
@@ -35,3 +42,22 @@ def test_case_is_reproduced(account: dict[str, Any], expect: dict[str, list[str]
         else:
             assert ours is not None, path
             assert abs(Decimal(ours) - Decimal(value)) <= Decimal(tolerance), f"{path}: {ours} is not {value}"
+
+
+def case_table(name: str) -> str:
+    """Write the table of a venue: each case, the venue's number, ours, the difference, the source."""
+    lines = ["| case | figure | venue | ours | difference | source |", "| --- | --- | ---: | ---: | ---: | --- |"]
+    for case in read_cases(name):
+        result = compute(case["account"]).to_dict()
+        for path, (value, _) in case["expect"].items():
+            ours = found(result, path)
+            difference = "" if value is None else text(Fraction(Decimal(str(ours)) - Decimal(value)))
+            figure = path.replace("positions.", "").replace(".", " ").replace("_", " ")
+            cells = (case["id"], figure, value or "none", str(ours or "none"), difference, case["source"])
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("name", ["binance", "bybit"])
+def test_the_page_shows_every_case(name: str) -> None:
+    assert case_table(name) in PAGE.read_text(encoding="utf-8")
