@@ -169,7 +169,7 @@ JUNK: list[Any] = [
 ]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(accounts(), st.randoms(use_true_random=False))
 def test_whatever_is_put_in_place_of_a_value_is_computed_or_told(content: dict[str, Any], random: Random) -> None:
     holder: Any = content

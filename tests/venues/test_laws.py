@@ -20,7 +20,7 @@ from backtest.venues.symbols import load_table
 from backtest.venues.tiers import read_tiers, tier_tables
 from tests.venues.accounts import KINDS, accounts, ladders, make_account
 
-FAST = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+FAST = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 MANY = settings(FAST, max_examples=2_000)
 ALONE = ("binance isolated", "binance coin", "bybit isolated", "bybit inverse", "bybit classic")
 ONE_TICK = Fraction(1, 10**8)
