@@ -29,8 +29,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def source_hash() -> str:
-    """Hash the engine's sources, numba and Python: whatever changes the machine code."""
-    digest = hashlib.sha256(f"{numba.__version__} {sys.version} {MODE}".encode())
+    """Hash the engine's sources: what a replay means, on any machine."""
+    digest = hashlib.sha256()
     folder = Path(__file__).parent
     for path in [*sorted(folder.glob("*.py")), folder.parent / "schema.py"]:
         digest.update(path.name.encode() + path.read_bytes())
@@ -38,9 +38,15 @@ def source_hash() -> str:
 
 
 def cache_dir() -> Path:
-    """Give the folder of compiled code for exactly these sources."""
+    """Give the folder of compiled code for exactly these sources, this numba, this Python and this mode."""
     base = os.environ.get("BACKTEST_CACHE") or os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "liquidation-backtest" / source_hash()
+    build = hashlib.sha256(f"{source_hash()} {numba.__version__} {sys.version} {MODE}".encode()).hexdigest()[:16]
+    return Path(base) / "liquidation-backtest" / build
+
+
+def is_compiled() -> bool:
+    """Tell whether this machine has compiled the replay before, or need not."""
+    return MODE == "0" or any(cache_dir().glob("*/replay.replay-*.nbi"))
 
 
 def inner(function: Function) -> Function:

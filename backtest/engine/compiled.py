@@ -156,6 +156,8 @@ class Rules:
     wake_kind: npt.NDArray[np.int64]
     wake_value: npt.NDArray[np.int64]
     cooldown_ms: npt.NDArray[np.int64]
+    names: tuple[tuple[str, dict[str, float | bool]], ...] = ()  # of each rule, with its values
+    sources: tuple[str, ...] = ()  # of each rule
 
     @property
     def has_threshold(self) -> bool:
@@ -197,7 +199,9 @@ def prepare(uses: Sequence[tuple[Rule, dict[str, float | bool], int]]) -> Rules:
         raise RuleError.at("strategy", f"{len(wakes)} wakes", f"at most {at.WAKES_MAX} wakes in one strategy")
     table = np.array(wakes, np.int64).reshape(-1, 4)
     columns = [np.ascontiguousarray(table[:, k]) for k in range(4)]
-    return Rules(tuple(functions), params, columns[0], columns[1], columns[2], columns[3], cooldown)
+    named = tuple((rule.name, values) for rule, values, _ in uses)
+    sources = tuple(Path(rule.path).read_text() for rule, _, _ in uses)
+    return Rules(tuple(functions), params, columns[0], columns[1], columns[2], columns[3], cooldown, named, sources)
 
 
 def _threshold(value: float | bool | None) -> int:

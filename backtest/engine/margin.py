@@ -11,13 +11,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backtest.engine.arithmetic import E8, mul_div, mul_floor, ratio_ceil, scale_ceil, split_product
-from backtest.engine.compile import inner
+from backtest.engine.compile import inner, jit
 
 if TYPE_CHECKING:
     from backtest.engine.market import Market
 
 
-@inner
+@jit
 def tier_index(tape: Market, table: int, whole: int, rest: int) -> int:
     """Give the row of a notional whole + rest / 1e8: the first whose cap is not passed, else the last."""
     last = tape.tiers[table, 0].count - 1
@@ -28,14 +28,14 @@ def tier_index(tape: Market, table: int, whole: int, rest: int) -> int:
     return last
 
 
-@inner
+@jit
 def tier_at(tape: Market, table: int, qty: int, price: int) -> int:
     """Give the tier row of qty x price, from 0."""
     whole, rest = split_product(qty, price)
     return tier_index(tape, table, whole, rest)
 
 
-@inner
+@jit
 def fee_reserve(cost: int, side: int, leverage_e2: int, taker: int) -> int:
     """Give Bybit's closing-fee reserve, ceil(cost (1 - side / L) taker).
 
@@ -49,7 +49,7 @@ def fee_reserve(cost: int, side: int, leverage_e2: int, taker: int) -> int:
     return quotient * factor + ((left * E8 + rest) * factor + scale - 1) // scale
 
 
-@inner
+@jit
 def measure(
     tape: Market, table: int, side: int, qty: int, cost: int, wallet: int, leverage_e2: int, reserve: int, price: int
 ) -> tuple[int, int, int]:

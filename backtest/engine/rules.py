@@ -1,4 +1,4 @@
-"""The rule author's API: `rule`, `param`, the wakes, and the verbs. Plain Python; compiled elsewhere, with the same result.
+"""The rule author's API: `rule`, `param`, the wakes and the verbs. Plain Python, compiled elsewhere with equal results.
 
 >>> @rule(wake=buffer_below("trigger"), trigger=param(0.5, low=0.0, high=1.0, help="buffer at which to act"))
 ... def halve(state, p):

@@ -1,0 +1,181 @@
+"""The main job: a study from TOML to a folder with tables, summary and report. Joins `study` and `report`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from backtest.data.disk import write_atomic
+from backtest.data.store import Lake
+from backtest.report.html import render_model
+from backtest.report.markdown import render_markdown
+from backtest.report.model import Model, ReportInput, build
+from backtest.report.summary_csv import summary_csv
+from backtest.study.archive import ParquetSink, decisions, write_manifest, write_provenance
+from backtest.study.assumptions import assumptions
+from backtest.study.config import Study, resolved
+from backtest.study.naming import HOLD
+from backtest.study.runner import Progress, SymbolData, Totals, load_symbol, run, study_jobs, terms
+from backtest.study.trace import life, trace, worked_liquidation
+from backtest.units import time_text
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A finished study: its tables and report model, what the replay did, and where it lies."""
+
+    outcomes: pa.Table
+    model: Model
+    totals: Totals
+    folder: Path
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """What a comparison would do: its runs, and by symbol the data and entries they rest on."""
+
+    jobs: int
+    runs: int
+    symbols: list[dict[str, object]]
+
+
+def dry_run(study: Study, lake_root: Path, where: str) -> DryRun:
+    """Load everything a study needs and count its runs, without replaying any."""
+    all_jobs = study_jobs(study, where)
+    loaded = [load_symbol(study, Lake(lake_root), symbol) for symbol in study.market.symbols]
+    symbols = [
+        {
+            "symbol": data.symbol,
+            "bars": len(data.result.tape.time_ms),
+            "first": time_text(int(data.result.tape.time_ms[0])),
+            "last": time_text(int(data.result.tape.time_ms[-1])),
+            "holes": len(data.result.holes),
+            "entries": len(data.entries.rows),
+            "without a bar": int((data.entries.rows["entry_bar"] < 0).sum()),
+            "tier tables": len(data.tiers),
+        }
+        for data in loaded
+    ]
+    entries = sum(len(data.entries.rows) for data in loaded)
+    return DryRun(len(all_jobs), entries * len(all_jobs), symbols)
+
+
+def compare(
+    study: Study,
+    lake_root: Path,
+    folder: Path,
+    where: str,
+    *,
+    reproduce: list[str] | None = None,
+    progress: Progress | None = None,
+    stage: Callable[[str], None] | None = None,
+) -> Comparison:
+    """Replay a study and write outcomes, ledger, summary, report, manifest and provenance into a folder.
+
+    Nothing half-written is left when it fails or is interrupted.
+    """
+    say = stage or (lambda _: None)
+    seconds: dict[str, float] = {}
+    begin = time.perf_counter()
+    lake = Lake(lake_root)
+    say("compiling the rules")
+    all_jobs = study_jobs(study, where)
+    seconds["rules"] = time.perf_counter() - begin
+    sink = ParquetSink(folder)
+    try:
+        say("replaying")
+        loaded, totals = run(study, lake, sink, all_jobs, progress)
+        outcomes = sink.close()
+    except BaseException:
+        sink.discard()
+        raise
+    seconds["run"] = time.perf_counter() - begin - seconds["rules"]
+    seconds["replay"] = totals.replay_seconds
+    say("writing the report")
+    mark = time.perf_counter()
+    coverage = _coverage(loaded)
+    model = build(_report_input(study, lake, loaded, outcomes, folder, coverage, reproduce or []))
+    write_atomic(folder / "summary.csv", summary_csv(model.summary).encode())
+    write_atomic(folder / "report.md", render_markdown(model).encode())
+    write_atomic(folder / "report.html", render_model(model).encode())
+    write_manifest(folder, study, decisions(study, loaded, all_jobs), sink.rows, coverage)
+    seconds["report"] = time.perf_counter() - mark
+    seconds["all"] = time.perf_counter() - begin
+    facts = {"runs": totals.runs, "run_bars": totals.run_bars, "bars_visited": totals.bars_visited}
+    write_provenance(folder, seconds, facts)
+    return Comparison(outcomes, model, totals, folder, seconds)
+
+
+def _coverage(loaded: list[SymbolData]) -> list[dict[str, object]]:
+    """List what was read, table by table: what a reader must know of the data."""
+    rows: list[dict[str, object]] = []
+    for data in loaded:
+        tape = data.result.tape
+        bars = len(tape.time_ms)
+        for table, count in (("klines and mark_price", bars), ("funding_rate", len(data.result.funding_ms))):
+            rows.append(
+                {
+                    "table": table,
+                    "symbol": data.symbol,
+                    "first": time_text(int(tape.time_ms[0])),
+                    "last": time_text(int(tape.time_ms[-1])),
+                    "rows": count,
+                    "gaps": len(data.result.holes),
+                }
+            )
+    return rows
+
+
+def _report_input(
+    study: Study,
+    lake: Lake,
+    loaded: list[SymbolData],
+    outcomes: pa.Table,
+    folder: Path,
+    coverage: list[dict[str, object]],
+    reproduce: list[str],
+) -> ReportInput:
+    sources = {source.name for data in loaded for entry in data.result.entries for source in entry.sources}
+    story, table = _worked(study, loaded, outcomes, folder)
+    return ReportInput(
+        study=resolved(study),
+        outcomes=outcomes,
+        coverage=coverage,
+        assumptions=assumptions(study, outcomes),
+        trace=table,
+        trace_story=story,
+        reproduce=reproduce,
+        synthetic=any(name.startswith("SYNTHETIC") for name in sources),
+    )
+
+
+def _worked(
+    study: Study, loaded: list[SymbolData], outcomes: pa.Table, folder: Path
+) -> tuple[list[str], pa.Table | None]:
+    """Choose one liquidated `hold` run, of the middle leverage and the median life, and follow it."""
+    lost = outcomes.filter(
+        pc.and_(pc.equal(outcomes["strategy"], HOLD), pc.equal(outcomes["exit_reason"], "liquidated"))
+    )
+    if not len(lost):
+        return [], None
+    leverages = sorted(set(lost["leverage"].to_pylist()))
+    chosen = lost.filter(pc.equal(lost["leverage"], leverages[len(leverages) // 2]))
+    lives = pc.subtract(chosen["exit_ms"], chosen["entry_ms"]).to_pylist()
+    order = sorted(range(len(chosen)), key=lambda i: (lives[i], chosen["run_id"][i].as_py()))
+    outcome: dict[str, Any] = chosen.slice(order[len(order) // 2], 1).to_pylist()[0]
+    only = pc.field("run_id") == outcome["run_id"]
+    transfers = pq.read_table(folder / "transfers.parquet", filters=only)
+    fills = pq.read_table(folder / "fills.parquet", filters=only)
+    data = next(data for data in loaded if data.symbol == outcome["symbol"])
+    tape = data.result.tape
+    run = life(tape, outcome, transfers, fills)
+    story = worked_liquidation(tape, data.market, run, outcome, transfers, fills)
+    return [f"Run {outcome['run_id']}.", *story], trace(tape, data.market, terms(study), run)

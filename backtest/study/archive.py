@@ -1,0 +1,139 @@
+"""What a study leaves: Parquet tables, a manifest of everything that decided them, and provenance apart."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from backtest.data.disk import sha256_file, write_atomic
+from backtest.data.manifest import entries_hash
+from backtest.engine.compile import source_hash
+from backtest.schema import RESULT_TABLES
+from backtest.study.config import Study, study_json
+from backtest.study.jobs import Job
+from backtest.study.runner import SymbolData
+from backtest.venues.tiers import TierTable
+
+FORMAT = 1
+
+
+class ParquetSink:
+    """Write a study's tables as they come, each to a temporary file that `close` renames."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.outcomes: list[pa.Table] = []
+        self.rows = dict.fromkeys(RESULT_TABLES, 0)
+        self._writers = {
+            name: pq.ParquetWriter(self._part(name), table.arrow(), compression="zstd", write_page_checksum=True)
+            for name, table in RESULT_TABLES.items()
+        }
+
+    def _part(self, name: str) -> Path:
+        return self.folder / f".{name}.parquet.part"
+
+    def write(self, outcomes: pa.Table, ledger: dict[str, pa.Table]) -> None:
+        """Append a job's outcomes and kept rows."""
+        self.outcomes.append(outcomes)
+        for name, table in {"outcomes": outcomes, **ledger}.items():
+            self._writers[name].write_table(table)
+            self.rows[name] += len(table)
+
+    def close(self) -> pa.Table:
+        """Finish the files and give all outcomes."""
+        for name, writer in self._writers.items():
+            writer.close()
+            self._part(name).replace(self.folder / f"{name}.parquet")
+        return pa.concat_tables(self.outcomes)
+
+    def discard(self) -> None:
+        """Remove what was begun: nothing half-written stays."""
+        for name, writer in self._writers.items():
+            writer.close()
+            self._part(name).unlink(missing_ok=True)
+
+
+def lock_hash() -> str:
+    """Hash the versions of the libraries that decide results."""
+    names = ("duckdb", "numba", "llvmlite", "numpy", "pandas", "pyarrow", "vectorbt")
+    return _sha256(json.dumps({name: metadata.version(name) for name in names}, sort_keys=True))
+
+
+def decisions(study: Study, loaded: Sequence[SymbolData], all_jobs: Sequence[Job]) -> dict[str, str]:
+    """Hash everything that decides the results, part by part."""
+    return {
+        "study": _sha256(study_json(study)),
+        "data": _sha256(json.dumps([entries_hash(data.result.entries) for data in loaded])),
+        "tiers": _sha256(json.dumps([[_plain(table) for table in data.tiers] for data in loaded])),
+        "contracts": _sha256(
+            "".join(str(data.entries.rows[["step_e8", "min_notional_e8"]].tolist()) for data in loaded)
+        ),
+        "rules": _sha256("".join(_rule_source(job) for job in all_jobs)),
+        "engine": source_hash(),
+        "lock": lock_hash(),
+    }
+
+
+def _plain(table: TierTable) -> list[Any]:
+    return [table.first_ms, [list(tier) for tier in table.tiers]]
+
+
+def _contracts(data: SymbolData) -> str:
+    return json.dumps(data.entries.rows[["step_e8", "min_notional_e8"]].tolist())
+
+
+def _rule_source(job: Job) -> str:
+    return json.dumps([[name, source] for (name, _), source in zip(job.rules.names, job.rules.sources, strict=True)])
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def study_id(hashes: Mapping[str, str]) -> str:
+    """Name a study's results by the hash of all that decides them."""
+    return _sha256(json.dumps(dict(hashes), sort_keys=True))[:16]
+
+
+def write_manifest(
+    folder: Path, study: Study, hashes: Mapping[str, str], rows: Mapping[str, int], coverage: Any
+) -> None:
+    """Write manifest.json: the study, its hashes, its data, and the hash of every file beside it."""
+    files = {
+        path.name: {"sha256": sha256_file(path), **({"rows": rows[path.stem]} if path.suffix == ".parquet" else {})}
+        for path in sorted(folder.iterdir())
+        if path.suffix in (".parquet", ".html", ".csv", ".md") and path.name != "README.md"
+    }
+    content = {
+        "format": FORMAT,
+        "study_id": study_id(hashes),
+        "study": json.loads(study_json(study)),
+        "decided_by": dict(hashes),
+        "coverage": coverage,
+        "files": files,
+    }
+    write_atomic(folder / "manifest.json", (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
+
+
+def write_provenance(folder: Path, seconds: Mapping[str, float], facts: Mapping[str, object]) -> None:
+    """Write provenance.json: host, time and versions, kept out of everything that is compared."""
+    content = {
+        "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "python": sys.version.split()[0],
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        **facts,
+    }
+    write_atomic(folder / "provenance.json", (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())

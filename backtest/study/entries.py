@@ -1,0 +1,106 @@
+"""Entries by schedule: the same positions for every strategy, so that runs are paired."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from backtest.engine.plan import ENTRY, NONE
+from backtest.errors import StudyError
+from backtest.schema import TIER_FIDELITY, Tape
+from backtest.study.config import Study
+from backtest.study.naming import leverage_text, side_name
+from backtest.units import DAY_MS, E8, time_text
+from backtest.venues.contracts import Contract, contract_at
+from backtest.venues.tiers import TierTable, fidelity
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """The entries of one symbol: kernel records as `hold` takes them, and the middle part of each run's name."""
+
+    symbol: str
+    rows: npt.NDArray[Any]  # (n,) plan.ENTRY
+    labels: list[str]  # symbol/time/side/leverage
+
+    def under(self, *, posted_e8: int, qty_share_e8: int) -> npt.NDArray[Any]:
+        """Give the records with another margin posted or another share of the quantity."""
+        rows = self.rows.copy()
+        rows["posted_e8"], rows["qty_share_e8"] = posted_e8, qty_share_e8
+        return rows
+
+
+def schedule(study: Study, symbol: str, tape: Tape) -> Entries:
+    """Lay out every entry of a symbol: each time, side and leverage of the study.
+
+    Counted by `every` from the first 00:00 UTC, at or after `start`, from which the tape has bars. An entry time
+    without a bar is kept and refused by the replay.
+    """
+    spec = study.entries
+    begin = max(study.market.start_ms, int(tape.time_ms[0]))
+    first = -(-begin // DAY_MS) * DAY_MS
+    last = min(study.market.stop_ms, int(tape.time_ms[-1]) + 1)
+    times = np.arange(first, last, spec.every_ms, dtype=np.int64)
+    if not len(times):
+        raise StudyError.at(symbol, "no entry fits between the first bar and the stop", "widen start and stop")
+    forms = [(side, leverage) for side in spec.sides for leverage in spec.leverages_e2]
+    rows = np.zeros(len(times) * len(forms), ENTRY)
+    rows["entry_ms"] = np.repeat(times, len(forms))
+    rows["side"] = np.tile([side for side, _ in forms], len(times))
+    rows["leverage_e2"] = np.tile([leverage for _, leverage in forms], len(times))
+    bar = np.searchsorted(tape.time_ms, rows["entry_ms"])
+    present = (bar < len(tape.time_ms)) & (tape.time_ms[np.minimum(bar, len(tape.time_ms) - 1)] == rows["entry_ms"])
+    rows["entry_bar"] = np.where(present, bar, NONE)
+    rows["entry_segment"] = np.searchsorted(tape.segment_start, bar, side="right") - 1
+    rows["exit_bar"] = np.searchsorted(tape.time_ms, rows["entry_ms"] + spec.horizon_ms)
+    margin = study.capital_e8 * spec.margin_share_e8 // E8
+    rows["capital_e8"], rows["sizing_margin_e8"], rows["posted_e8"] = study.capital_e8, margin, margin
+    rows["qty_share_e8"] = E8
+    for from_ms, contract in contracts(study.market.venue, symbol, times):
+        later = rows["entry_ms"] >= from_ms
+        rows["step_e8"][later], rows["min_notional_e8"][later] = contract.qty_step_e8, contract.min_notional_e8
+    rows["baseline_liquidation_ms"] = rows["baseline_exit_ms"] = NONE
+    tails = [f"/{side_name(side)}/{leverage_text(leverage)}" for side, leverage in forms]
+    heads = [f"{symbol}/{time_text(int(ms)).replace(' ', 'T').replace(':', '')}" for ms in times]
+    return Entries(symbol, rows, [head + tail for head in heads for tail in tails])
+
+
+def contracts(venue: str, symbol: str, times: Ints) -> list[tuple[int, Contract]]:
+    """Give the contract's steps and minima by the first entry time at which they differ."""
+    steps: list[tuple[int, Contract]] = []
+    for time in times.tolist():
+        contract = contract_at(venue, symbol, time)
+        if not steps or (contract.qty_step_e8, contract.min_notional_e8) != (
+            steps[-1][1].qty_step_e8,
+            steps[-1][1].min_notional_e8,
+        ):
+            steps.append((time, contract))
+    return steps
+
+
+def fidelities(tables: tuple[TierTable, ...], start_ms: Ints, end_ms: Ints, mode: str) -> npt.NDArray[np.int64]:
+    """Give, for each run, the index in TIER_FIDELITY of the worst class of the tables in force over it."""
+    edges = sorted({edge for table in tables for edge in (table.first_ms, table.last_ms + 1)})
+    starts = np.array([-(2**62), *edges], np.int64)
+    ranks = np.array([TIER_FIDELITY.index(fidelity(tables, at, at, mode)) for at in [edges[0] - 1, *edges]], np.int64)
+    worst = np.array([[ranks[i : j + 1].max(initial=0) for j in range(len(ranks))] for i in range(len(ranks))])
+    first = np.searchsorted(starts, start_ms, side="right") - 1
+    last = np.searchsorted(starts, end_ms, side="right") - 1
+    return np.asarray(worst[first, last], np.int64)
+
+
+def near_gap(holes: tuple[tuple[int, int], ...], start_ms: Ints, end_ms: Ints) -> npt.NDArray[np.bool_]:
+    """Tell for each run whether a missing row lies between a day before its entry and its exit."""
+    if not holes:
+        return np.zeros(len(start_ms), bool)
+    ordered = sorted(holes)
+    firsts = np.array([first for first, _ in ordered], np.int64)
+    lasts = np.maximum.accumulate(np.array([last for _, last in ordered], np.int64))
+    index = np.searchsorted(lasts, start_ms - DAY_MS)
+    inside = index < len(firsts)
+    return inside & (firsts[np.minimum(index, len(firsts) - 1)] <= end_ms)

@@ -1,0 +1,247 @@
+"""Run a study: every entry under every strategy, over each symbol's tape.
+
+One symbol after the other:
+
+1. the tape is built from the lake, and the entries are laid out on it;
+2. `hold` is replayed first: its liquidation and exit times pair all other runs;
+3. each job is replayed (controls, then each strategy under each reaction);
+4. after a strategy, its shuffled twin plays back the actions of other runs;
+5. outcomes and kept ledger rows go to the sink, in the order of the jobs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from backtest.data.store import Lake
+from backtest.data.tape import TapeResult, build_tape
+from backtest.engine.batch import Batch, Terms, replay_batch
+from backtest.engine.market import Market, market_of
+from backtest.engine.plan import NONE, SCRIPT_ROW
+from backtest.errors import Problem, StudyError
+from backtest.study.config import Study
+from backtest.study.entries import Entries, fidelities, near_gap, schedule
+from backtest.study.jobs import Job, jobs
+from backtest.study.naming import HOLD
+from backtest.study.outcomes import REFUSED, Facts, baseline_paired, ledger_tables, outcome_table
+from backtest.study.rule_files import load_rules, resolve_rules, try_rule
+from backtest.units import E8, duration_text
+from backtest.venues.fees import taker_fee_steps
+from backtest.venues.rulebook import rulebook
+from backtest.venues.tiers import TierTable, tier_tables
+
+Progress = Callable[[int, int], None]  # runs done, runs in all
+
+
+class Sink(Protocol):
+    """Where a study's tables go, job by job."""
+
+    def write(self, outcomes: pa.Table, ledger: dict[str, pa.Table]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolData:
+    """What the runs of one symbol are replayed on."""
+
+    symbol: str
+    result: TapeResult
+    tiers: tuple[TierTable, ...]
+    market: Market
+    entries: Entries
+
+
+@dataclass(slots=True)
+class Totals:
+    """What the replay did, for the person who waits."""
+
+    runs: int = 0
+    run_bars: int = 0
+    bars_visited: int = 0
+    replay_seconds: float = 0.0
+    refused: dict[str, int] = field(default_factory=dict)
+
+
+def terms(study: Study) -> Terms:
+    """Turn a study's costs and account form into the replay's terms."""
+    rules = rulebook(study.market.venue, study.market.start_ms)
+    costs = study.costs
+    return Terms(
+        slippage_e8=costs.slippage_e8,
+        liquidation_slippage_e8=costs.liquidation_slippage_e8,
+        clearance_e8=rules.clearance_fee_e8 if costs.clearance_fee_e8 is None else costs.clearance_fee_e8,
+        cross=study.entries.margin_mode == "cross",
+        takeover=rules.liquidation == "takeover",
+        fee_reserve=rules.fee_reserve,
+        keep=study.release == "keep",
+        latency_ms=study.reserve.latency_ms,
+        daily_cap_e8=study.reserve.daily_cap_e8,
+    )
+
+
+def load_symbol(study: Study, lake: Lake, symbol: str) -> SymbolData:
+    """Build the tape of a symbol and lay out its entries."""
+    spec = study.market
+    tiers = tier_tables(spec.venue, symbol, spec.tiers)
+    fee = study.costs.taker_fee_e8
+    result = build_tape(
+        lake,
+        venue=spec.venue,
+        symbol=symbol,
+        interval=duration_text(spec.interval_ms),
+        start_ms=spec.start_ms,
+        stop_ms=spec.stop_ms,
+        tiers=tiers,
+        taker_fee_steps=taker_fee_steps(spec.venue) if fee is None else ((0, fee),),
+        gap_policy="flag" if spec.gaps == "flag" else "error",
+        cache=lake.root / ".tapes",
+    )
+    return SymbolData(symbol, result, tiers, market_of(result.tape), schedule(study, symbol, result.tape))
+
+
+def study_jobs(study: Study, where: str) -> list[Job]:
+    """Find, check and compile the rules of a study, and list its jobs."""
+    rules = load_rules()
+    uses = resolve_rules(study.strategies, rules, where)
+    for rule in {rule.name: rule for use in uses.values() for rule, _ in use}.values():
+        try_rule(rule)
+    return list(jobs(study, uses))
+
+
+def run(
+    study: Study, lake: Lake, sink: Sink, all_jobs: Sequence[Job], progress: Progress | None = None
+) -> tuple[list[SymbolData], Totals]:
+    """Replay a whole study into a sink; give what it ran on, and what it did.
+
+    Raises StudyError when no entry is left that the venue would have accepted.
+    """
+    totals = Totals()
+    loaded = [load_symbol(study, lake, symbol) for symbol in study.market.symbols]
+    expected = sum(len(data.entries.rows) for data in loaded) * len(all_jobs)
+
+    def advance(runs: int) -> None:
+        totals.runs += runs
+        if progress is not None:
+            progress(totals.runs, expected)
+
+    for data in loaded:
+        _Replay(study, data, sink, totals, advance).play(all_jobs)
+    if totals.refused.get(HOLD, 0) == sum(len(data.entries.rows) for data in loaded):
+        raise StudyError(Problem("entries", "every entry was refused", "lower the leverage or the notional"))
+    return loaded, totals
+
+
+class _Replay:
+    """The jobs of one symbol, each paired with `hold`."""
+
+    def __init__(
+        self, study: Study, data: SymbolData, sink: Sink, totals: Totals, advance: Callable[[int], None]
+    ) -> None:
+        self.study, self.data, self.sink, self.totals, self.advance = study, data, sink, totals, advance
+        self.terms = terms(study)
+        self.hold: Batch | None = None
+        self.scripts: dict[str, Batch] = {}
+
+    def play(self, all_jobs: Sequence[Job]) -> None:
+        for job in all_jobs:
+            rows = self.data.entries.under(
+                posted_e8=self.study.capital_e8 * job.posted_share_e8 // E8, qty_share_e8=job.qty_share_e8
+            )
+            donors: list[str | None] | None = None
+            script = None
+            if self.hold is not None:
+                outcome = self.hold.outcomes
+                rows["baseline_liquidation_ms"] = np.where(outcome["liquidated"] == 1, outcome["liquidation_ms"], NONE)
+                rows["baseline_exit_ms"] = outcome["exit_ms"]
+            if job.shuffled_of is not None:
+                key = f"{job.shuffled_of} {job.reaction}"
+                script, donors = self._shuffle(self.scripts.pop(key), rows, f"{job.shuffled_of}", job.reaction)
+            batch = self._replay(job, rows, script)
+            if self.hold is None:
+                self.hold = batch
+            if job.rules.names:
+                self.scripts[job.name] = batch
+            self._hand_over(job, batch, donors)
+
+    def _replay(self, job: Job, rows: npt.NDArray[Any], script: npt.NDArray[Any] | None) -> Batch:
+        import time
+
+        begin = time.perf_counter()
+        settings = replace(self.terms, latency_ms=job.latency_ms)
+        plan = settings.plan(job.rules, next_open=job.reaction == "next_open")
+        batch = replay_batch(
+            self.data.market,
+            plan,
+            job.rules,
+            rows,
+            script=script,
+            keep_all=bool(job.rules.names),
+            progress=self.advance,
+        )
+        self.totals.replay_seconds += time.perf_counter() - begin
+        taken = batch.outcomes["reason"] != REFUSED
+        self.totals.run_bars += int((batch.outcomes["exit_bar"] - rows["entry_bar"] + 1)[taken].sum())
+        self.totals.bars_visited += int(batch.outcomes["bars_visited"].sum())
+        self.totals.refused[job.strategy] = self.totals.refused.get(job.strategy, 0) + int((~taken).sum())
+        return batch
+
+    def _hand_over(self, job: Job, batch: Batch, donors: list[str | None] | None) -> None:
+        assert self.hold is not None
+        entries, outcome = self.data.entries, batch.outcomes
+        exit_ms = np.where(outcome["exit_ms"] < 0, entries.rows["entry_ms"], outcome["exit_ms"])
+        facts = Facts(
+            baseline_paired_e2=baseline_paired(self.data.result.tape, self.hold, outcome["exit_ms"], entries),
+            fidelity=fidelities(self.data.tiers, entries.rows["entry_ms"], exit_ms, self.study.market.tiers),
+            near_gap=near_gap(self.data.result.holes, entries.rows["entry_ms"], exit_ms),
+            to_survive_e8=self._margin_to_survive(job, batch) if job.strategy == HOLD else None,
+            donors=donors,
+        )
+        table = outcome_table(self.study.market.venue, job, entries, batch, facts)
+        self.sink.write(table, ledger_tables(job, entries, batch, outcome["liquidated"] == 1))
+
+    def _margin_to_survive(self, job: Job, batch: Batch) -> npt.NDArray[np.int64]:
+        """Give the least extra margin with which each liquidated `hold` run lives: its largest deficit, and 1e-8.
+
+        Nothing in a `hold` run depends on its wallet, so one replay without liquidation finds the deficit exactly.
+        """
+        answer = np.full(len(batch.outcomes), NONE, np.int64)
+        lost = np.flatnonzero(batch.outcomes["liquidated"] == 1)
+        if len(lost):
+            plan = self.terms.plan(job.rules, next_open=False, liquidate=False)
+            probe = replay_batch(self.data.market, plan, job.rules, self.data.entries.rows[lost], record=False)
+            answer[lost] = probe.outcomes["largest_deficit_e8"] + 1
+        return answer
+
+    def _shuffle(
+        self, batch: Batch, rows: npt.NDArray[Any], strategy: str, reaction: str
+    ) -> tuple[npt.NDArray[Any], list[str | None]]:
+        """Give each run the accepted actions of another of the same side and leverage: the script and the donors.
+
+        The permutation has no fixed point. Runs that are alone in their group, or refused, get no donor.
+        """
+        generator = np.random.Generator(np.random.PCG64(self.study.seed))
+        donor = np.full(len(rows), NONE, np.int64)
+        taken = batch.outcomes["reason"] != REFUSED
+        for side in (1, -1):
+            for leverage in sorted({int(x) for x in rows["leverage_e2"]}):
+                group = np.flatnonzero(taken & (rows["side"] == side) & (rows["leverage_e2"] == leverage))
+                if len(group) > 1:
+                    order = generator.permutation(group)
+                    donor[order] = np.roll(order, 1)
+        actions = batch.actions[batch.actions["status"] == 0]
+        first = np.searchsorted(actions["run"], np.arange(len(rows)))
+        stop = np.searchsorted(actions["run"], np.arange(len(rows)), side="right")
+        script = np.zeros(len(actions), SCRIPT_ROW)
+        for name in ("bars", "verb", "amount", "target"):
+            script[name] = actions[name]
+        has = donor >= 0
+        rows["script_start"] = np.where(has, first[donor], 0)
+        rows["script_stop"] = np.where(has, stop[donor], 0)
+        labels = self.data.entries.labels
+        donors = [f"{strategy}/{labels[d]}/{reaction}" if d >= 0 else None for d in donor.tolist()]
+        return script, donors
