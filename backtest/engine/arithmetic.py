@@ -66,10 +66,13 @@ def ratio_ceil(whole: int, rest: int, numerator: int, denominator: int) -> int:
 def mul_div(a: int, b: int, c: int) -> tuple[int, int]:
     """Give floor(a b / c) and the remainder, for a quotient that fits in 63 bits.
 
-    Binary long division that never leaves int64; rare enough (actions, forced closes) not to need more.
+    Where a partial product would not fit, binary long division that never leaves int64.
     """
     quotient = (a // c) * b
     part = a % c
+    if b == 0 or part <= INT64_MAX // b:
+        product = part * b
+        return quotient + product // c, product % c
     rest = 0
     steps = 0
     for bit in range(62, -1, -1):

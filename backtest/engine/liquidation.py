@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from backtest.engine.compile import inner
 from backtest.engine.exposure import settle_exposure
-from backtest.engine.path import LIQUIDATION, close_stretch, holds, note_extremes
+from backtest.engine.glance import note_extremes
+from backtest.engine.path import LIQUIDATION, close_stretch, holds
 from backtest.engine.position import forced_close, measure_at
 
 if TYPE_CHECKING:

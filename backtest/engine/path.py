@@ -10,14 +10,9 @@ from typing import TYPE_CHECKING
 
 from backtest.engine.arithmetic import E8, mul_div_floor, mul_floor
 from backtest.engine.compile import inner
-from backtest.engine.margin import (
-    RATIO_PPM_MAX,
-    buffer_at_most,
-    buffer_ppm,
-    ratio_at_least,
-    ratio_ppm,
-)
-from backtest.engine.plan import BUFFER_BELOW, INT64_MIN, MARGIN_RATIO_ABOVE
+from backtest.engine.glance import note_extremes, zero_between
+from backtest.engine.margin import buffer_at_most, ratio_at_least
+from backtest.engine.plan import BUFFER_BELOW, MARGIN_RATIO_ABOVE
 from backtest.engine.position import measure_at
 
 if TYPE_CHECKING:
@@ -49,8 +44,9 @@ def next_border(tape: Market, run: Run, price: int, end: int) -> int:
     table = run.table
     for k in range(tape.tiers[table, 0].count - 1):
         cap = tape.tiers[table, k].cap_e8
-        if cap // run.qty > 90_000_000_000:  # the border lies above every price there is
-            break
+        where = float(cap) / float(run.qty) * 1e8
+        if not float(min(price, end)) * (1.0 - 1e-12) - 2.0 <= where <= float(max(price, end)) * (1.0 + 1e-12) + 2.0:
+            continue  # certainly not on the way
         border = mul_div_floor(cap, E8, run.qty)
         if price < border < nearest or nearest < border < price:
             nearest = border
@@ -75,10 +71,18 @@ def crossing(tape: Market, plan: Plan, run: Run, condition: int, start: int, end
     """Give the first price after start at which a condition holds that holds at end and not at start.
 
     Rising: bisection over the price. Falling: over k = floor(q p); within one k the profit of a long is constant and
-    its maintenance largest at the top, so the first price at which the condition turns is the top of a k.
+    its maintenance largest at the top, so the first price at which the condition turns is the top of a k. A straight
+    line between the ends says where to look first; what it narrows is decided by the condition itself.
     """
+    guess, reach = zero_between(tape, plan, run, condition, start, end)
     if end > start:
         low, high = start, end
+        for near in (guess - reach, guess + reach):
+            if low < near < high:
+                if holds(tape, plan, run, condition, near):
+                    high = near
+                else:
+                    low = near
         while high - low > 1:
             middle = low + (high - low) // 2
             if holds(tape, plan, run, condition, middle):
@@ -90,6 +94,13 @@ def crossing(tape: Market, plan: Plan, run: Run, condition: int, start: int, end
     false_k, true_k = mul_floor(qty, start), mul_floor(qty, end)
     if not holds(tape, plan, run, condition, step_top(qty, true_k, start)):
         return end
+    for near in (guess + reach, guess - reach):
+        k = mul_floor(qty, max(near, 0))
+        if true_k < k < false_k:
+            if holds(tape, plan, run, condition, step_top(qty, k, start)):
+                true_k = k
+            else:
+                false_k = k
     while false_k - true_k > 1:
         middle = true_k + (false_k - true_k) // 2
         if holds(tape, plan, run, condition, step_top(qty, middle, start)):
@@ -97,29 +108,6 @@ def crossing(tape: Market, plan: Plan, run: Run, condition: int, start: int, end
         else:
             false_k = middle
     return max(end, step_top(qty, true_k, start))
-
-
-@inner
-def note_extremes(tape: Market, run: Run, low: int, high: int) -> None:
-    """Keep the least buffer, the largest margin ratio and the largest deficit of the state at two marks."""
-    for price in (low, high):
-        equity, maintenance, initial = measure_at(tape, run, price)
-        note_measure(run, equity, maintenance, initial)
-
-
-@inner
-def note_measure(run: Run, equity: int, maintenance: int, initial: int) -> None:
-    """Keep one measure if it is the worst so far; exact division only where a float says it may be."""
-    headroom = equity - maintenance
-    if -headroom > run.deficit:
-        run.deficit = -headroom
-    room = initial - maintenance
-    if room > 0 and float(headroom) * 1e6 < float(run.min_buffer + 1) * float(room):
-        run.min_buffer = min(run.min_buffer, buffer_ppm(headroom, room))
-    if run.max_ratio < RATIO_PPM_MAX and (
-        equity <= 0 or float(maintenance) * 1e6 > float(run.max_ratio - 1) * float(equity)
-    ):
-        run.max_ratio = max(run.max_ratio, ratio_ppm(equity, maintenance))
 
 
 @inner
@@ -138,23 +126,3 @@ def close_stretch(tape: Market, run: Run) -> None:
         note_extremes(tape, run, run.stretch_low, run.stretch_high)
     run.stretch_low = -1
     run.stretch_high = -1
-
-
-@inner
-def is_clear(tape: Market, plan: Plan, run: Run, low: int, high: int) -> bool:
-    """Tell that neither the predicate nor any threshold can hold between two marks: a bound, never wrong.
-
-    Worst equity with worst maintenance, each at its own extreme; the widest room between the margins for the buffer.
-    """
-    equity_low, maintenance_low, _ = measure_at(tape, run, low)
-    equity_high, maintenance_high, initial_high = measure_at(tape, run, high)
-    headroom = min(equity_low, equity_high) - maintenance_high
-    if plan.liquidate and headroom <= 0:
-        return False
-    if plan.headroom_max_e8 > INT64_MIN and headroom <= plan.headroom_max_e8:
-        return False
-    if plan.buffer_max_e8 >= 0 and buffer_at_most(headroom, 0, initial_high - maintenance_low, plan.buffer_max_e8):
-        return False
-    return plan.ratio_min_e8 < 0 or not ratio_at_least(
-        min(equity_low, equity_high), maintenance_high, plan.ratio_min_e8
-    )

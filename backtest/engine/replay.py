@@ -23,10 +23,11 @@ from backtest.engine.actions import leverage_allowed
 from backtest.engine.arithmetic import INT64_MAX, mul_ceil, mul_div_floor, mul_floor
 from backtest.engine.compile import inner, jit
 from backtest.engine.exposure import hours_e2
+from backtest.engine.glance import is_clear
 from backtest.engine.ledger import Book, record_fill, transfer
 from backtest.engine.liquidation import R_DATA_END, R_LIQUIDATED, R_REFUSED, RUNNING, end_breach, end_run
 from backtest.engine.opening import at_open, close_all, enter_segment, first_bar_at
-from backtest.engine.path import close_stretch, is_clear, see
+from backtest.engine.path import close_stretch, see
 from backtest.engine.plan import EVERY, NONE
 from backtest.engine.position import fill_value, refresh_fee_reserve, slipped
 from backtest.engine.walk import walk

@@ -1,0 +1,134 @@
+"""A quick look with floats, and how far it can be off: what lets the replay skip without ever being wrong.
+
+A glance gives equity and margins at a mark in a few nanoseconds. Its error is under `slack`; whatever is closer to a
+limit than that is looked at exactly. So floats decide only where nothing can happen.
+
+Error: each value is a sum of at most four terms of at most |wallet| + cost + notional, each off by less than 1e-15 of
+itself, and the exact values round by at most 1. `slack` allows a hundred times that.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from backtest.engine import cells as at
+from backtest.engine.compile import inner
+from backtest.engine.margin import RATIO_PPM_MAX, buffer_ppm, ratio_ppm
+from backtest.engine.plan import BUFFER_BELOW, INT64_MIN, MARGIN_RATIO_ABOVE
+from backtest.engine.position import measure_at
+
+if TYPE_CHECKING:
+    from backtest.engine.ledger import Plan, Run
+    from backtest.engine.market import Market
+
+UNIT = 1e-8
+
+
+@inner
+def glance(tape: Market, run: Run, price: int) -> tuple[float, float, float, float]:
+    """Give equity, maintenance, initial margin and notional at a mark, as floats in units of 1e-8."""
+    notional = float(run.qty) * UNIT * float(price)
+    profit = notional - float(run.cost) if run.side > 0 else float(run.cost) - notional
+    row = tape.tiers[run.table, 0]
+    last = row.count - 1
+    k = 0
+    while k < last and notional > float(tape.tiers[run.table, k].cap_e8):
+        k += 1
+    row = tape.tiers[run.table, k]
+    reserve = float(run.fee_reserve)
+    maintenance = notional * (float(row.rate_e8) * UNIT) - float(row.deduction_e8) + reserve
+    initial = notional * 100.0 / float(run.leverage_e2) + reserve
+    return float(run.balance[at.MARGIN]) + profit, maintenance, initial, notional
+
+
+@inner
+def slack(run: Run, notional: float) -> float:
+    """Give a bound on the error of a glance, a hundredfold."""
+    return 64.0 + 1e-13 * (notional + float(run.cost) + abs(float(run.balance[at.MARGIN])))
+
+
+@inner
+def is_clear(tape: Market, plan: Plan, run: Run, low: int, high: int) -> bool:
+    """Tell that neither the predicate nor any threshold can hold between two marks: a bound, never wrong.
+
+    Worst equity with worst maintenance, each at its own extreme; the widest room between the margins for the buffer.
+    """
+    equity_low, maintenance_low, _, _ = glance(tape, run, low)
+    equity_high, maintenance, initial, notional = glance(tape, run, high)
+    off = slack(run, notional)
+    equity = min(equity_low, equity_high)
+    headroom = equity - maintenance - 4.0 * off
+    if plan.liquidate and headroom <= 0.0:
+        return False
+    if plan.headroom_max_e8 > INT64_MIN and headroom <= float(plan.headroom_max_e8):
+        return False
+    if plan.buffer_max_e8 >= 0:
+        limit = float(plan.buffer_max_e8) * UNIT
+        if headroom <= limit * (initial - maintenance_low + 4.0 * off):
+            return False
+    if plan.ratio_min_e8 >= 0:
+        limit = float(plan.ratio_min_e8) * UNIT
+        return maintenance + off < limit * (equity - off)
+    return True
+
+
+@inner
+def zero_between(tape: Market, plan: Plan, run: Run, condition: int, start: int, end: int) -> tuple[int, int]:
+    """Guess where a condition turns on a way inside one tier: the zero of the line through both ends, and a reach.
+
+    A threshold above 1 on the buffer may flicker over a few units of rounding; it gets no guess (reach 0).
+    """
+    first = _gauge(tape, plan, run, condition, start)
+    second = _gauge(tape, plan, run, condition, end)
+    if first <= 0.0 or second >= 0.0 or not (first - second) > 0.0:
+        return start, 0
+    if condition >= 0 and plan.wake_kind[condition] == BUFFER_BELOW and plan.wake_value[condition] > 100_000_000:
+        return start, 0
+    width = float(end - start)
+    guess = start + int(width * (first / (first - second)))
+    off = slack(run, float(run.qty) * UNIT * float(max(start, end)))
+    reach = int(abs(width) / (first - second) * off * 4.0) + 4
+    return guess, reach
+
+
+@inner
+def _gauge(tape: Market, plan: Plan, run: Run, condition: int, price: int) -> float:
+    """Give a figure that is positive while a condition does not hold, and linear in the price inside a tier."""
+    equity, maintenance, initial, _ = glance(tape, run, price)
+    if condition < 0:
+        return equity - maintenance
+    limit = float(plan.wake_value[condition])
+    kind = plan.wake_kind[condition]
+    if kind == BUFFER_BELOW:
+        return equity - maintenance - limit * UNIT * (initial - maintenance)
+    if kind == MARGIN_RATIO_ABOVE:
+        return limit * UNIT * equity - maintenance
+    return equity - maintenance - limit
+
+
+@inner
+def note_extremes(tape: Market, run: Run, low: int, high: int) -> None:
+    """Keep the least buffer, the largest margin ratio and the largest deficit of the state at two marks."""
+    for price in (low, high):
+        equity, maintenance, initial, notional = glance(tape, run, price)
+        off = 4.0 * slack(run, notional)
+        headroom = equity - maintenance
+        room = initial - maintenance
+        if (
+            off - headroom > float(run.deficit)
+            or (room > -off and (headroom - off) * 1e6 < float(run.min_buffer + 1) * (room + off))
+            or (maintenance + off) * 1e6 > float(run.max_ratio - 1) * (equity - off)
+        ):
+            note_exactly(tape, run, price)
+
+
+@inner
+def note_exactly(tape: Market, run: Run, price: int) -> None:
+    """Measure at a mark and keep what is worse than all before."""
+    equity, maintenance, initial = measure_at(tape, run, price)
+    headroom, room = equity - maintenance, initial - maintenance
+    run.deficit = max(run.deficit, -headroom)
+    if room > 0:
+        run.min_buffer = min(run.min_buffer, buffer_ppm(headroom, room))
+    if run.max_ratio < RATIO_PPM_MAX:
+        run.max_ratio = max(run.max_ratio, ratio_ppm(equity, maintenance))
