@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from backtest.engine.ledger import Plan, Run
     from backtest.engine.market import Market
 
+Glance = tuple[float, float, float, float]
 UNIT = 1e-8
 
 
 @inner
-def glance(tape: Market, run: Run, price: int) -> tuple[float, float, float, float]:
+def glance(tape: Market, run: Run, price: int) -> Glance:
     """Give equity, maintenance, initial margin and notional at a mark, as floats in units of 1e-8."""
     notional = float(run.qty) * UNIT * float(price)
     profit = notional - float(run.cost) if run.side > 0 else float(run.cost) - notional
-    row = tape.tiers[run.table, 0]
-    last = row.count - 1
+    last = tape.tiers[run.table, 0].count - 1
     k = 0
     while k < last and notional > float(tape.tiers[run.table, k].cap_e8):
         k += 1
@@ -49,14 +49,19 @@ def slack(run: Run, notional: float) -> float:
 
 @inner
 def is_clear(tape: Market, plan: Plan, run: Run, low: int, high: int) -> bool:
-    """Tell that neither the predicate nor any threshold can hold between two marks: a bound, never wrong.
+    """Tell that neither the predicate nor any threshold can hold between two marks: a bound, never wrong."""
+    at_high = glance(tape, run, high)
+    return is_clear_between(plan, glance(tape, run, low), at_high, slack(run, at_high[3]))
+
+
+@inner
+def is_clear_between(plan: Plan, at_low: Glance, at_high: Glance, off: float) -> bool:
+    """The same from two glances.
 
     Worst equity with worst maintenance, each at its own extreme; the widest room between the margins for the buffer.
     """
-    equity_low, maintenance_low, _, _ = glance(tape, run, low)
-    equity_high, maintenance, initial, notional = glance(tape, run, high)
-    off = slack(run, notional)
-    equity = min(equity_low, equity_high)
+    equity = min(at_low[0], at_high[0])
+    maintenance = at_high[1]
     headroom = equity - maintenance - 4.0 * off
     if plan.liquidate and headroom <= 0.0:
         return False
@@ -64,7 +69,7 @@ def is_clear(tape: Market, plan: Plan, run: Run, low: int, high: int) -> bool:
         return False
     if plan.buffer_max_e8 >= 0:
         limit = float(plan.buffer_max_e8) * UNIT
-        if headroom <= limit * (initial - maintenance_low + 4.0 * off):
+        if headroom <= limit * (at_high[2] - at_low[1] + 4.0 * off):
             return False
     if plan.ratio_min_e8 >= 0:
         limit = float(plan.ratio_min_e8) * UNIT
@@ -110,16 +115,23 @@ def _gauge(tape: Market, plan: Plan, run: Run, condition: int, price: int) -> fl
 def note_extremes(tape: Market, run: Run, low: int, high: int) -> None:
     """Keep the least buffer, the largest margin ratio and the largest deficit of the state at two marks."""
     for price in (low, high):
-        equity, maintenance, initial, notional = glance(tape, run, price)
-        off = 4.0 * slack(run, notional)
-        headroom = equity - maintenance
-        room = initial - maintenance
-        if (
-            off - headroom > float(run.deficit)
-            or (room > -off and (headroom - off) * 1e6 < float(run.min_buffer + 1) * (room + off))
-            or (maintenance + off) * 1e6 > float(run.max_ratio - 1) * (equity - off)
-        ):
-            note_exactly(tape, run, price)
+        seen = glance(tape, run, price)
+        note_if_worse(tape, run, price, seen, slack(run, seen[3]))
+
+
+@inner
+def note_if_worse(tape: Market, run: Run, price: int, seen: Glance, off: float) -> None:
+    """Measure exactly at a mark where a glance says that it may be the worst so far."""
+    equity, maintenance, initial, _ = seen
+    headroom = equity - maintenance
+    room = initial - maintenance
+    off *= 4.0
+    if (
+        off - headroom > float(run.deficit)
+        or (room > -off and (headroom - off) * 1e6 < float(run.min_buffer + 1) * (room + off))
+        or (maintenance + off) * 1e6 > float(run.max_ratio - 1) * (equity - off)
+    ):
+        note_exactly(tape, run, price)
 
 
 @inner

@@ -24,7 +24,10 @@ BAR = _record(
     "open_sum_e8",
 )
 BLOCK = _record("low_e8", "high_e8")
-SEGMENT = _record("start", "low_e8", "high_e8", "table", "funding_e8", "taker_e8")
+# The last three repeat what the segment's bars say, so that passing a whole segment reads one record.
+SEGMENT = _record(
+    "start", "low_e8", "high_e8", "table", "funding_e8", "taker_e8", "time_ms", "mark_open_e8", "open_sum_e8"
+)
 TIER = _record("cap_e8", "rate_e8", "deduction_e8", "max_leverage_e2", "count")
 
 
@@ -49,6 +52,9 @@ def market_of(tape: Tape) -> Market:
     segments["start"] = tape.segment_start
     for name in ("low_e8", "high_e8", "table", "funding_e8", "taker_e8"):
         segments[name][:-1] = getattr(tape, f"segment_{name}")
+    segments["time_ms"][:-1] = tape.time_ms[tape.segment_start[:-1]]
+    segments["mark_open_e8"][:-1] = tape.mark_open_e8[tape.segment_start[:-1]]
+    segments["open_sum_e8"][:-1] = tape.open_sum_e8[tape.segment_start[1:] - 1]
     tiers = np.zeros(tape.tier_cap_e8.shape, TIER)
     for name in ("cap_e8", "rate_e8", "deduction_e8", "max_leverage_e2"):
         tiers[name] = getattr(tape, f"tier_{name}")

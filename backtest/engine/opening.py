@@ -56,12 +56,12 @@ def first_bar_at(tape: Market, time_ms: int, start: int) -> int:
 
 
 @inner
-def pay_funding(tape: Market, plan: Plan, desk: Desk, run: Run, bar: int) -> bool:
+def pay_funding(tape: Market, desk: Desk, run: Run) -> bool:
     """Settle the funding of the segment that begins here; tell whether money moved."""
     rate = tape.segments[run.segment].funding_e8
     if rate == 0:
         return False
-    whole, rest = split_product(run.qty, tape.bars[bar].mark_open_e8)
+    whole, rest = split_product(run.qty, tape.segments[run.segment].mark_open_e8)
     if (rate > 0) == (run.side > 0):
         transfer(
             desk.book, run, at.K_FUNDING, at.MARGIN, at.FUNDING, scale_ceil(whole, rest, abs(rate)), at.C_FUNDING, -1
@@ -97,7 +97,7 @@ def enter_segment(tape: Market, plan: Plan, desk: Desk, run: Run, bar: int) -> N
     count_opens(tape, run, bar)
     close_stretch(tape, run)
     run.segment += 1
-    run.time_ms = tape.bars[bar].time_ms
+    run.time_ms = tape.segments[run.segment].time_ms
     run.entered_bar = bar
     run.old_margin = run.balance[at.MARGIN]
     run.old_table = run.table
@@ -105,7 +105,7 @@ def enter_segment(tape: Market, plan: Plan, desk: Desk, run: Run, bar: int) -> N
     run.table = tape.segments[run.segment].table
     run.taker = tape.segments[run.segment].taker_e8
     refresh_fee_reserve(plan, run)
-    run.funded = pay_funding(tape, plan, desk, run, bar)
+    run.funded = pay_funding(tape, desk, run)
 
 
 @inner

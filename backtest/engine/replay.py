@@ -21,13 +21,13 @@ import numpy as np
 from backtest.engine import cells as at
 from backtest.engine.actions import leverage_allowed
 from backtest.engine.arithmetic import INT64_MAX, mul_ceil, mul_div_floor, mul_floor
+from backtest.engine.coast import coast, first_not_clear
 from backtest.engine.compile import inner, jit
 from backtest.engine.exposure import hours_e2
-from backtest.engine.glance import is_clear
 from backtest.engine.ledger import Book, record_fill, transfer
 from backtest.engine.liquidation import R_DATA_END, R_LIQUIDATED, R_REFUSED, RUNNING, end_breach, end_run
-from backtest.engine.opening import at_open, close_all, enter_segment, first_bar_at
-from backtest.engine.path import close_stretch, see
+from backtest.engine.opening import at_open, close_all, first_bar_at
+from backtest.engine.path import close_stretch
 from backtest.engine.plan import EVERY, NONE
 from backtest.engine.position import fill_value, refresh_fee_reserve, slipped
 from backtest.engine.walk import walk
@@ -37,41 +37,9 @@ if TYPE_CHECKING:
     from backtest.engine.ledger import Plan, Run
     from backtest.engine.market import Market
 
-BLOCK = 24
 BUFFER_NONE = 100_000_000_000_000_000  # a buffer that was never measured
 # Refusals of an entry, in the order of schema.REFUSALS.
 GAP, CAP, SMALL, NO_STEP = range(4)
-
-
-@inner
-def skip_segment(tape: Market, plan: Plan, run: Run) -> bool:
-    """Skip the whole segment just entered, if nothing can happen in it; its extremes are noted on the way."""
-    low, high = tape.segments[run.segment].low_e8, tape.segments[run.segment].high_e8
-    if not is_clear(tape, plan, run, low, high):
-        return False
-    see(run, low, high)
-    return True
-
-
-@inner
-def first_not_clear(tape: Market, plan: Plan, run: Run, bar: int, limit: int) -> int:
-    """Give the first bar in [bar, limit) in which something might happen, else limit; clear bars are seen."""
-    if plan.skip and bar == tape.segments[run.segment].start and limit == tape.segments[run.segment + 1].start:
-        if skip_segment(tape, plan, run):
-            return limit
-    while plan.skip and bar < limit:
-        block = bar // BLOCK
-        if bar == block * BLOCK and bar + BLOCK <= limit:
-            low, high = tape.blocks[block].low_e8, tape.blocks[block].high_e8
-            if is_clear(tape, plan, run, low, high):
-                see(run, low, high)
-                bar += BLOCK
-                continue
-        if not is_clear(tape, plan, run, tape.bars[bar].mark_low_e8, tape.bars[bar].mark_high_e8):
-            return bar
-        see(run, tape.bars[bar].mark_low_e8, tape.bars[bar].mark_high_e8)
-        bar += 1
-    return bar
 
 
 @inner
@@ -125,7 +93,9 @@ def advance(tape: Market, plan: Plan, desk: Desk, run: Run, entry: Any) -> None:
                 due = next_due(tape, plan, desk, run, entry, bar + 1)
                 continue
             if plan.skip and bar == tape.segments[run.segment + 1].start:
-                enter_segment(tape, plan, desk, run, bar)
+                bar = coast(tape, plan, desk, run, bar, due)
+                if bar == tape.segments[run.segment + 1].start:
+                    continue
         limit = min(tape.segments[run.segment + 1].start, due)
         clear_to = first_not_clear(tape, plan, run, bar, limit) if opened or plan.skip else bar
         if clear_to > bar:
