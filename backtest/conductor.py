@@ -18,7 +18,7 @@ from backtest.report.html import render_model
 from backtest.report.markdown import render_markdown
 from backtest.report.model import Model, ReportInput, build
 from backtest.report.summary_csv import summary_csv
-from backtest.study.archive import ParquetSink, decisions, write_manifest, write_provenance
+from backtest.study.archive import ParquetSink, decisions, staged, write_manifest, write_provenance
 from backtest.study.assumptions import assumptions
 from backtest.study.config import Study, resolved
 from backtest.study.naming import HOLD
@@ -80,7 +80,7 @@ def compare(
 ) -> Comparison:
     """Replay a study and write outcomes, ledger, summary, report, manifest and provenance into a folder.
 
-    Nothing half-written is left when it fails or is interrupted.
+    When it fails or is interrupted the folder is as it was.
     """
     say = stage or (lambda _: None)
     seconds: dict[str, float] = {}
@@ -89,28 +89,25 @@ def compare(
     say("compiling the rules")
     all_jobs = study_jobs(study, where)
     seconds["rules"] = time.perf_counter() - begin
-    sink = ParquetSink(folder)
-    try:
+    with staged(folder) as staging:
+        sink = ParquetSink(staging)
         say("replaying")
         loaded, totals = run(study, lake, sink, all_jobs, progress)
         outcomes = sink.close()
-    except BaseException:
-        sink.discard()
-        raise
-    seconds["run"] = time.perf_counter() - begin - seconds["rules"]
-    seconds["replay"] = totals.replay_seconds
-    say("writing the report")
-    mark = time.perf_counter()
-    coverage = _coverage(loaded)
-    model = build(_report_input(study, lake, loaded, outcomes, folder, coverage, reproduce or []))
-    write_atomic(folder / "summary.csv", summary_csv(model.summary).encode())
-    write_atomic(folder / "report.md", render_markdown(model).encode())
-    write_atomic(folder / "report.html", render_model(model).encode())
-    write_manifest(folder, study, decisions(study, loaded, all_jobs), sink.rows, coverage)
-    seconds["report"] = time.perf_counter() - mark
-    seconds["all"] = time.perf_counter() - begin
-    facts = {"runs": totals.runs, "run_bars": totals.run_bars, "bars_visited": totals.bars_visited}
-    write_provenance(folder, seconds, facts)
+        seconds["run"] = time.perf_counter() - begin - seconds["rules"]
+        seconds["replay"] = totals.replay_seconds
+        say("writing the report")
+        mark = time.perf_counter()
+        coverage = _coverage(loaded)
+        model = build(_report_input(study, loaded, outcomes, staging, coverage, reproduce or []))
+        write_atomic(staging / "summary.csv", summary_csv(model.summary).encode())
+        write_atomic(staging / "report.md", render_markdown(model).encode())
+        write_atomic(staging / "report.html", render_model(model).encode())
+        write_manifest(staging, study, decisions(study, loaded, all_jobs), sink.rows, coverage)
+        seconds["report"] = time.perf_counter() - mark
+        seconds["all"] = time.perf_counter() - begin
+        facts = {"runs": totals.runs, "run_bars": totals.run_bars, "bars_visited": totals.bars_visited}
+        write_provenance(staging, seconds, facts)
     return Comparison(outcomes, model, totals, folder, seconds)
 
 
@@ -136,7 +133,6 @@ def _coverage(loaded: list[SymbolData]) -> list[dict[str, object]]:
 
 def _report_input(
     study: Study,
-    lake: Lake,
     loaded: list[SymbolData],
     outcomes: pa.Table,
     folder: Path,

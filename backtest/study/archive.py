@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from backtest.data.disk import sha256_file, write_atomic
+from backtest.data.disk import locked, sha256_file, write_atomic
 from backtest.data.manifest import entries_hash
 from backtest.engine.compile import source_hash
 from backtest.schema import RESULT_TABLES
@@ -25,23 +27,43 @@ from backtest.study.runner import SymbolData
 from backtest.venues.tiers import TierTable
 
 FORMAT = 1
+MANIFEST = "manifest.json"
+UNFINISHED = ".unfinished"
+
+
+@contextmanager
+def staged(folder: Path) -> Iterator[Path]:
+    """Give a folder to write results into; they move into `folder` together at the end, or not at all.
+
+    What a killed call left there is removed first. The manifest moves last: files it does not fit are not finished.
+    """
+    made = next((path for path in (*reversed(folder.parents), folder) if not path.exists()), None)
+    with locked(folder):
+        staging = folder / UNFINISHED
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir()
+        try:
+            yield staging
+            for path in sorted(staging.iterdir(), key=lambda path: (path.name == MANIFEST, path.name)):
+                path.replace(folder / path.name)
+        except BaseException:
+            shutil.rmtree(staging if made is None else made)
+            raise
+        staging.rmdir()
 
 
 class ParquetSink:
-    """Write a study's tables as they come, each to a temporary file that `close` renames."""
+    """Write a study's tables as they come, job by job."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.folder = folder
         self.outcomes: list[pa.Table] = []
         self.rows = dict.fromkeys(RESULT_TABLES, 0)
         self._writers = {
-            name: pq.ParquetWriter(self._part(name), table.arrow(), compression="zstd", write_page_checksum=True)
+            name: pq.ParquetWriter(
+                folder / f"{name}.parquet", table.arrow(), compression="zstd", write_page_checksum=True
+            )
             for name, table in RESULT_TABLES.items()
         }
-
-    def _part(self, name: str) -> Path:
-        return self.folder / f".{name}.parquet.part"
 
     def write(self, outcomes: pa.Table, ledger: dict[str, pa.Table]) -> None:
         """Append a job's outcomes and kept rows."""
@@ -52,16 +74,9 @@ class ParquetSink:
 
     def close(self) -> pa.Table:
         """Finish the files and give all outcomes."""
-        for name, writer in self._writers.items():
+        for writer in self._writers.values():
             writer.close()
-            self._part(name).replace(self.folder / f"{name}.parquet")
         return pa.concat_tables(self.outcomes)
-
-    def discard(self) -> None:
-        """Remove what was begun: nothing half-written stays."""
-        for name, writer in self._writers.items():
-            writer.close()
-            self._part(name).unlink(missing_ok=True)
 
 
 def lock_hash() -> str:
@@ -76,9 +91,7 @@ def decisions(study: Study, loaded: Sequence[SymbolData], all_jobs: Sequence[Job
         "study": _sha256(study_json(study)),
         "data": _sha256(json.dumps([entries_hash(data.result.entries) for data in loaded])),
         "tiers": _sha256(json.dumps([[_plain(table) for table in data.tiers] for data in loaded])),
-        "contracts": _sha256(
-            "".join(str(data.entries.rows[["step_e8", "min_notional_e8"]].tolist()) for data in loaded)
-        ),
+        "contracts": _sha256(json.dumps([_contracts(data) for data in loaded])),
         "rules": _sha256("".join(_rule_source(job) for job in all_jobs)),
         "engine": source_hash(),
         "lock": lock_hash(),
@@ -89,8 +102,8 @@ def _plain(table: TierTable) -> list[Any]:
     return [table.first_ms, [list(tier) for tier in table.tiers]]
 
 
-def _contracts(data: SymbolData) -> str:
-    return json.dumps(data.entries.rows[["step_e8", "min_notional_e8"]].tolist())
+def _contracts(data: SymbolData) -> list[Any]:
+    return [list(row) for row in data.entries.rows[["step_e8", "min_notional_e8"]].tolist()]
 
 
 def _rule_source(job: Job) -> str:
@@ -109,11 +122,10 @@ def study_id(hashes: Mapping[str, str]) -> str:
 def write_manifest(
     folder: Path, study: Study, hashes: Mapping[str, str], rows: Mapping[str, int], coverage: Any
 ) -> None:
-    """Write manifest.json: the study, its hashes, its data, and the hash of every file beside it."""
+    """Write manifest.json: the study, its hashes, its data, and the hash of every file in the folder."""
     files = {
         path.name: {"sha256": sha256_file(path), **({"rows": rows[path.stem]} if path.suffix == ".parquet" else {})}
         for path in sorted(folder.iterdir())
-        if path.suffix in (".parquet", ".html", ".csv", ".md") and path.name != "README.md"
     }
     content = {
         "format": FORMAT,
@@ -123,7 +135,7 @@ def write_manifest(
         "coverage": coverage,
         "files": files,
     }
-    write_atomic(folder / "manifest.json", (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
+    write_atomic(folder / MANIFEST, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
 
 
 def write_provenance(folder: Path, seconds: Mapping[str, float], facts: Mapping[str, object]) -> None:

@@ -2,19 +2,57 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from backtest.study.config import Study
+from backtest.study.config import AS_OF, Study
 from backtest.study.naming import decimal_text
-from backtest.units import duration_text
-from backtest.venues.rulebook import rulebook
+from backtest.units import duration_text, time_text
+from backtest.venues.rulebook import Rulebook, rulebook
+from backtest.venues.tiers import tier_tables
 
 
 def _bps(rate_e8: int) -> str:
-    from decimal import Decimal
-
     return decimal_text(Decimal(rate_e8) / 10_000)
+
+
+def _tiers(study: Study, outcomes: pa.Table) -> str:
+    """Say which tier tables were in force, where one table stands in for all when it was seen, and how sure that is."""
+    spec = study.market
+    counts = pc.value_counts(outcomes["tier_fidelity"]).to_pylist()
+    fidelity = ", ".join(f"{row['counts']:,} {row['values']}" for row in sorted(counts, key=lambda r: r["values"]))
+    words = f"{spec.tiers}; runs by fidelity of the tables in force: {fidelity}"
+    if spec.tiers == AS_OF:
+        return words
+    tables = {symbol: tier_tables(spec.venue, symbol, spec.tiers)[0] for symbol in spec.symbols}
+    seen = ", ".join(f"{symbol} {_day(t.first_ms)} to {_day(t.last_ms)}" for symbol, t in tables.items())
+    return f"{words}; one table stands for all dates, seen {seen}"
+
+
+def _day(ms: int) -> str:
+    return time_text(ms)[:10]
+
+
+def _margins(rules: Rulebook) -> list[tuple[str, str]]:
+    """Say what of a venue's margins differs from value at mark over leverage, and where its rule was in transition."""
+    rows: list[tuple[str, str]] = []
+    if rules.fee_reserve:
+        rows.append(
+            ("Closing fee", "the fee to close at the bankruptcy price is part of initial and maintenance margin")
+        )
+    if rules.initial_price_isolated != rules.maintenance_price:
+        rows.append(("Initial margin", "at mark, as the buffer is measured; the venue takes it at entry when isolated"))
+    if rules.uncertain:
+        rows.append(
+            (
+                "Era",
+                "margin at mark price from the start on; the venue moved accounts to it one by one in the first months, "
+                "so a real account may have had margin at entry price then",
+            )
+        )
+    return rows
 
 
 def assumptions(study: Study, outcomes: pa.Table) -> list[tuple[str, str]]:
@@ -22,8 +60,6 @@ def assumptions(study: Study, outcomes: pa.Table) -> list[tuple[str, str]]:
     rules = rulebook(study.market.venue, study.market.start_ms)
     costs = study.costs
     clearance = rules.clearance_fee_e8 if costs.clearance_fee_e8 is None else costs.clearance_fee_e8
-    counts = pc.value_counts(outcomes["tier_fidelity"]).to_pylist()
-    fidelity = ", ".join(f"{row['counts']:,} {row['values']}" for row in sorted(counts, key=lambda r: r["values"]))
     taker = "the venue's dated base rate" if costs.taker_fee_e8 is None else f"{_bps(costs.taker_fee_e8)} bps"
     reserve = "at once" if not study.reserve.latency_ms else f"after {duration_text(study.reserve.latency_ms)}"
     forced = (
@@ -32,8 +68,9 @@ def assumptions(study: Study, outcomes: pa.Table) -> list[tuple[str, str]]:
         if rules.liquidation == "ioc"
         else "taken over at the bankruptcy price; nothing comes back"
     )
-    pro_rata = study.release == "pro_rata"
-    released = "the closed share goes to the free balance" if pro_rata else "stays in the position"
+    released = (
+        "goes to the free balance, by the share closed" if study.release == "pro_rata" else "stays in the position"
+    )
     return [
         (
             "Liquidation",
@@ -44,17 +81,15 @@ def assumptions(study: Study, outcomes: pa.Table) -> list[tuple[str, str]]:
             "Reaction",
             "two bounds: inside the bar at the crossing price (a bot that is never late), and at the next bar's open",
         ),
-        ("Tiers", f"{study.market.tiers}; runs by fidelity of the tables in force: {fidelity}"),
+        ("Tiers", _tiers(study, outcomes)),
+        *_margins(rules),
         ("Forced close", forced),
         (
             "Fees and slippage",
             f"taker {taker}; slippage {_bps(costs.slippage_e8)} bps on every fill that is not forced",
         ),
         ("Funding", "the venue's own settlements, at the mark of the bar's open"),
-        (
-            "Released margin",
-            "the closed share goes to the free balance" if study.release == "pro_rata" else "stays in the position",
-        ),
+        ("Released margin", released),
         ("Reserve", f"arrives {reserve}"),
         ("Market impact", "none: every fill is assumed to find its size"),
         ("Pairs", "every strategy has the same entries; a strategy is compared with hold on the same entry"),

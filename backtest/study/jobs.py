@@ -48,8 +48,3 @@ def jobs(study: Study, uses: dict[str, Uses]) -> Iterator[Job]:
             yield Job(
                 strategy.name + SHUFFLED, strategy.params_json, reaction, nothing, share, E8, latency, strategy.name
             )
-
-
-def count_jobs(all_jobs: Sequence[Job]) -> int:
-    """Count the passes over the entries that are replayed."""
-    return len(all_jobs)

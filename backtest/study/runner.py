@@ -11,6 +11,7 @@ One symbol after the other:
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -34,6 +35,7 @@ from backtest.study.rule_files import load_rules, resolve_rules, try_rule
 from backtest.units import E8, duration_text
 from backtest.venues.fees import taker_fee_steps
 from backtest.venues.rulebook import rulebook
+from backtest.venues.symbols import load_table
 from backtest.venues.tiers import TierTable, tier_tables
 
 Progress = Callable[[int, int], None]  # runs done, runs in all
@@ -84,8 +86,20 @@ def terms(study: Study) -> Terms:
     )
 
 
+def check_era(study: Study) -> None:
+    """Refuse a study that begins where the venue still took maintenance at the entry price: only mark is replayed."""
+    spec = study.market
+    if rulebook(spec.venue, spec.start_ms).maintenance_price == "mark":
+        return
+    eras = load_table(spec.venue, "rules")["eras"]
+    first = next(era["from"] for era in eras if era["maintenance_price"] == "mark")
+    what = f"{spec.venue} took maintenance margin at the entry price before {first}, which is not replayed"
+    raise StudyError.at("market.start", what, f"start at {first} or later")
+
+
 def load_symbol(study: Study, lake: Lake, symbol: str) -> SymbolData:
     """Build the tape of a symbol and lay out its entries."""
+    check_era(study)
     spec = study.market
     tiers = tier_tables(spec.venue, symbol, spec.tiers)
     fee = study.costs.taker_fee_e8
@@ -169,8 +183,6 @@ class _Replay:
             self._hand_over(job, batch, donors)
 
     def _replay(self, job: Job, rows: npt.NDArray[Any], script: npt.NDArray[Any] | None) -> Batch:
-        import time
-
         begin = time.perf_counter()
         settings = replace(self.terms, latency_ms=job.latency_ms)
         plan = settings.plan(job.rules, next_open=job.reaction == "next_open")
