@@ -14,14 +14,14 @@ REAL_DATA := $(or $(BACKTEST_REAL_DATA),../shared/data)
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
 
-demo: .venv/run.stamp ## compare strategies on a synthetic market (SEED=n)
+demo: .venv/run.stamp .venv/warm.stamp ## compare strategies on a synthetic market (SEED=n)
 	@$(BIN)/backtest demo --seed $(SEED)
 
-test: lint ## lint, types, and the tests that are fast
+test: lint .venv/warm.stamp ## lint, types, and the tests that are fast
 	@$(PYTEST) -m "not slow" --ignore tests/bench tests backtest
 	@$(real-data-note)
 
-test-all: lint ## every test, the slow ones and the benchmarks too
+test-all: lint .venv/warm.stamp ## every test, the slow ones and the benchmarks too
 	@$(PYTEST) --ignore tests/bench tests backtest
 	@$(MAKE) --no-print-directory bench
 	@$(real-data-note)
@@ -70,5 +70,12 @@ $(BIN)/python:
 	@$(PIP) install --no-index --no-deps --no-build-isolation --editable .
 	@touch $@ .venv/run.stamp
 
+# The compiled code lies in the user's cache, under a hash of the engine's sources.
+.venv/warm.stamp: $(wildcard backtest/engine/*.py) backtest/schema.py
+	@echo "compiling the replay (about a minute, once)"
+	@$(BIN)/python -m backtest.study.warm
+	@touch $@
+
+.NOTPARALLEL: # what compiles needs what is installed before it, whichever of the two lock files that is
 .PHONY: help demo test test-all lint fuzz bench lock clean
 .DELETE_ON_ERROR:
