@@ -43,4 +43,6 @@ def summary_text(study: Mapping[str, Any], summary: Summary, *, color: bool = Fa
     console = Console(file=out, width=UNBOUND, force_terminal=color, color_system=colors, legacy_windows=False)
     console.print(summary_table(study, summary))
     console.print("Two figures: a bot that reacts inside the bar / one that acts at the next open.", style="dim")
+    if (tiers := study["market"]["tiers"]) != "as-of":
+        console.print(f"Tiers: {tiers}, one table for all dates.", style="dim")
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"

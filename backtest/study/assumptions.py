@@ -24,7 +24,7 @@ def _tiers(study: Study, outcomes: pa.Table) -> str:
     counts = pc.value_counts(outcomes["tier_fidelity"]).to_pylist()
     fidelity = ", ".join(f"{row['counts']:,} {row['values']}" for row in sorted(counts, key=lambda r: r["values"]))
     words = f"{spec.tiers}; runs by fidelity of the tables in force: {fidelity}"
-    if spec.tiers == AS_OF:
+    if spec.tiers == AS_OF or spec.tiers.endswith(".json"):
         return words
     tables = {symbol: tier_tables(spec.venue, symbol, spec.tiers)[0] for symbol in spec.symbols}
     seen = ", ".join(f"{symbol} {_day(t.first_ms)} to {_day(t.last_ms)}" for symbol, t in tables.items())
@@ -48,8 +48,8 @@ def _margins(rules: Rulebook) -> list[tuple[str, str]]:
         rows.append(
             (
                 "Era",
-                "margin at mark price from the start on; the venue moved accounts to it one by one in the first months, "
-                "so a real account may have had margin at entry price then",
+                "margin at mark price from the start on; the venue moved accounts to it one by one in the first months, so "
+                "a real account may have had margin at entry price then",
             )
         )
     return rows
