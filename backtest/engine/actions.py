@@ -199,7 +199,7 @@ def do_action(
     if verb == V_REDUCE:
         return do_reduce(plan, book, run, fixed, target == 1, base, mark, rule)
     if verb == V_CLOSE:
-        reduce_position(plan, book, run, run.qty, base, mark, False, at.C_RULE, rule)
+        reduce_position(plan, book, run, run.qty, base, mark, target == 1, at.C_RULE, rule)
         return DONE
     if verb == V_INCREASE:
         return do_increase(tape, plan, book, run, fixed, base, mark, rule)

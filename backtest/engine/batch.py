@@ -54,7 +54,7 @@ class Terms:
         plan["buffer_max_e8"], plan["ratio_min_e8"], plan["headroom_max_e8"] = rules.bounds()
         plan["every_bar"], plan["on_funding"] = rules.has("every_bar"), rules.has("on_funding")
         count = len(rules.wake_kind)
-        plan["wake_count"] = count
+        plan["wake_count"], plan["no_rule"] = count, -1
         for name in ("wake_rule", "wake_index", "wake_kind", "wake_value"):
             plan[name][:count] = getattr(rules, name)
         plan["cooldown_ms"] = rules.cooldown_ms

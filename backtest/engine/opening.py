@@ -161,7 +161,7 @@ def play_script(tape: Market, plan: Plan, desk: Desk, run: Run, bar: int, stop: 
         row = desk.script[run.script_at]
         run.script_at += 1
         wish = (row.verb, row.amount, row.target)
-        if perform(tape, plan, desk, run, wish, tape.bars[bar].trade_open_e8, mark, -1):
+        if perform(tape, plan, desk, run, wish, tape.bars[bar].trade_open_e8, mark, plan.no_rule):
             if run.qty == 0:
                 end_run(run, R_CLOSED, run.time_ms)
             else:
@@ -187,18 +187,18 @@ def is_woken(plan: Plan, run: Run, wake: int, funded: bool, arrived: bool, fille
 def close_all(tape: Market, plan: Plan, desk: Desk, run: Run, base: int, mark: int, cause: int) -> None:
     """Close the whole position at the end of a run."""
     settle_exposure(tape, run)
-    reduce_position(plan, desk.book, run, run.qty, base, mark, False, cause, -1)
+    reduce_position(plan, desk.book, run, run.qty, base, mark, cause == at.C_RULE, cause, plan.no_rule)
 
 
 @inner
-def at_open(tape: Market, plan: Plan, desk: Desk, run: Run, entry: Any, bar: int, entered: bool) -> None:
-    """Do the events of a bar's open, steps 1 to 7. `entered`: the entry fill has just been made in this bar."""
+def at_open(tape: Market, plan: Plan, desk: Desk, run: Run, entry: Any, bar: int) -> None:
+    """Do the events of a bar's open, steps 1 to 7; in the entry bar the entry fill has just been made."""
     mark = tape.bars[bar].mark_open_e8
     run.bar = bar
     run.time_ms = tape.bars[bar].time_ms
     run.count_bound = bar
-    arrived, filled = False, entered
-    if not entered:
+    arrived, filled = False, bar == run.entry_bar
+    if bar > run.entry_bar:
         if bar == tape.segments[run.segment + 1].start:
             enter_segment(tape, plan, desk, run, bar)
         arrived = take_arrivals(tape, plan, desk, run)

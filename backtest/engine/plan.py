@@ -61,6 +61,7 @@ PLAN = np.dtype(
                 "every_bar",  # a rule is woken at every bar
                 "on_funding",  # a rule is woken by funding
                 "wake_count",
+                "no_rule",  # -1, what a row says that no rule caused; a number, so that one compiled form serves both
             )
         ]
         + [

@@ -65,11 +65,11 @@ def next_due(tape: Market, plan: Plan, desk: Desk, run: Run, entry: Any, bar: in
 
 @inner
 def advance(tape: Market, plan: Plan, desk: Desk, run: Run, entry: Any) -> None:
-    """Carry an open run, whose entry bar has been opened, to its end."""
+    """Carry a run from its entry fill to its end."""
     bars = len(tape.bars)
-    bar = run.bar
-    opened = True
-    due = next_due(tape, plan, desk, run, entry, bar + 1)
+    bar = run.entry_bar
+    opened = False
+    due = bar
     while run.reason == RUNNING:
         if not opened:
             if bar == bars:
@@ -88,7 +88,7 @@ def advance(tape: Market, plan: Plan, desk: Desk, run: Run, entry: Any) -> None:
                 end_run(run, R_DATA_END, run.time_ms)
                 return
             if bar == due:
-                at_open(tape, plan, desk, run, entry, bar, False)
+                at_open(tape, plan, desk, run, entry, bar)
                 opened = True
                 due = next_due(tape, plan, desk, run, entry, bar + 1)
                 continue
@@ -108,7 +108,7 @@ def advance(tape: Market, plan: Plan, desk: Desk, run: Run, entry: Any) -> None:
             opened = False
             due = next_due(tape, plan, desk, run, entry, bar)
         else:
-            at_open(tape, plan, desk, run, entry, bar, False)
+            at_open(tape, plan, desk, run, entry, bar)
             opened = True
             due = next_due(tape, plan, desk, run, entry, bar + 1)
 
@@ -207,22 +207,13 @@ def finish(tape: Market, plan: Plan, desk: Desk, run: Run, entry: Any, row: Any)
 
 
 @inner
-def replay_run(tape: Market, plan: Plan, desk: Desk, run: Run, entry: Any, row: Any) -> None:
-    """Replay one run and write its outcome."""
-    row["refusal"] = NONE
-    row["qty_at_baseline_liquidation_e8"] = NONE
-    refusal = begin(tape, plan, desk, run, entry)
-    if refusal != NONE:
-        row["refusal"] = refusal
-        row["reason"] = R_REFUSED
-        row["exit_ms"] = NONE
-        row["equity_end_e8"] = entry.capital_e8
-        row["min_buffer_ppm"] = BUFFER_NONE
-        row["cause"] = row["liquidation_ms"] = row["liquidation_price_e8"] = NONE
-        return
-    at_open(tape, plan, desk, run, entry, entry.entry_bar, True)
-    advance(tape, plan, desk, run, entry)
-    finish(tape, plan, desk, run, entry, row)
+def refuse(run: Run, entry: Any, row: Any, refusal: int) -> None:
+    """Write the outcome of an entry that the venue would not have taken."""
+    row["refusal"] = refusal
+    row["reason"] = R_REFUSED
+    row["equity_end_e8"] = entry.capital_e8
+    row["min_buffer_ppm"] = BUFFER_NONE
+    row["exit_ms"] = row["cause"] = row["liquidation_ms"] = row["liquidation_price_e8"] = NONE
 
 
 def blank_runs() -> Any:
@@ -263,7 +254,14 @@ def replay(
         desk.runs[0] = desk.runs[1]
         desk.memory[:] = 0.0
         run.index = index
-        replay_run(tape, plan, desk, run, entries[index], outcomes[index])
+        entry, row = entries[index], outcomes[index]
+        row["refusal"] = row["qty_at_baseline_liquidation_e8"] = NONE
+        refusal = begin(tape, plan, desk, run, entry)
+        if refusal == NONE:
+            advance(tape, plan, desk, run, entry)
+            finish(tape, plan, desk, run, entry, row)
+        else:
+            refuse(run, entry, row, refusal)
         if cursor[3]:
             cursor[0], cursor[1], cursor[2] = before
             cursor[3] = 0

@@ -110,7 +110,7 @@ def walk(tape: Market, plan: Plan, desk: Desk, run: Run, bar: int) -> None:
     run.on_path = 1
     mark, low, high = tape.bars[bar].mark_open_e8, tape.bars[bar].mark_low_e8, tape.bars[bar].mark_high_e8
     adverse, other = (low, high) if run.side > 0 else (high, low)
-    settle(tape, plan, desk, run, mark, tape.bars[bar].trade_open_e8, True)
+    settle(tape, plan, desk, run, mark, tape.bars[bar].trade_open_e8, run.reason == RUNNING)
     walk_leg(tape, plan, desk, run, mark, adverse)
     walk_leg(tape, plan, desk, run, adverse, other)
     if run.reason == RUNNING:
