@@ -48,8 +48,8 @@ def _margins(rules: Rulebook) -> list[tuple[str, str]]:
         rows.append(
             (
                 "Era",
-                "margin at mark price from the start on; the venue moved accounts to it one by one in the first months, so "
-                "a real account may have had margin at entry price then",
+                "margin at mark price from the start on; the venue moved accounts to it one by one in the first "
+                "months, so a real account may have had margin at entry price then",
             )
         )
     return rows
