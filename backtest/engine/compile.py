@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
-import numba.core.caching
 
 MODE = os.environ.get("BACKTEST_JIT", "1")
 if MODE not in ("0", "1", "bounds"):
@@ -26,6 +25,10 @@ if MODE not in ("0", "1", "bounds"):
 # `_nrt` off: the engine allocates nothing, so numba need not count references to the arrays that every call passes on.
 # Counting them, atomically, was most of the run time and half of the compile time.
 OPTIONS: dict[str, Any] = {"boundscheck": MODE == "bounds", "error_model": "numpy", "_nrt": False}
+
+# numba's own types know neither the options used here nor its configuration.
+_njit: Any = numba.njit
+_config: Any = numba.config
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -58,7 +61,7 @@ def inner(function: Function) -> Function:
     """
     if MODE == "0":
         return function
-    compiled: Function = numba.njit(**OPTIONS, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+    compiled: Function = _njit(**OPTIONS, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
     return compiled
 
 
@@ -70,11 +73,11 @@ def jit(function: Function, signature: Any = None) -> Function:
     if MODE == "0":
         return function
     options = {**OPTIONS, "cache": True}
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(cache_dir())
+    before = _config.CACHE_DIR
+    _config.CACHE_DIR = str(cache_dir())
     try:
-        decorate = numba.njit(**options) if signature is None else numba.njit(signature, **options)
+        decorate = _njit(**options) if signature is None else _njit(signature, **options)
         compiled: Function = decorate(function)
         return compiled
     finally:
-        numba.config.CACHE_DIR = before
+        _config.CACHE_DIR = before

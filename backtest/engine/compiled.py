@@ -33,7 +33,8 @@ from backtest.errors import RuleError
 from backtest.units import E8
 
 PARAMS_MAX = 16
-WISH = types.Tuple((types.int64, types.float64, types.int64))
+_tuple: Any = types.Tuple
+WISH = _tuple((types.int64, types.float64, types.int64))
 SIGNATURE = WISH(numba.from_dtype(STATE_DTYPE), types.float64[::1])
 
 warnings.filterwarnings("ignore", "First-class function type feature is experimental")
@@ -181,7 +182,7 @@ def prepare(uses: Sequence[tuple[Rule, dict[str, float | bool], int]]) -> Rules:
     """Compile a strategy's rules with their values and cooldowns (milliseconds)."""
     if len(uses) > at.RULES_MAX:
         raise RuleError.at("strategy", f"{len(uses)} rules", f"at most {at.RULES_MAX} rules in one strategy")
-    functions = [HOLD_RULE] * at.RULES_MAX
+    functions: list[Callable[[Any, Any], Wish]] = [HOLD_RULE] * at.RULES_MAX
     params = np.zeros((at.RULES_MAX, PARAMS_MAX))
     cooldown = np.zeros(at.RULES_MAX, np.int64)
     wakes: list[tuple[int, int, int, int]] = []
