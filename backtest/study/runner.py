@@ -197,7 +197,8 @@ class _Replay:
         )
         self.totals.replay_seconds += time.perf_counter() - begin
         taken = batch.outcomes["reason"] != REFUSED
-        self.totals.run_bars += int((batch.outcomes["exit_bar"] - rows["entry_bar"] + 1)[taken].sum())
+        stop = np.searchsorted(self.data.result.tape.time_ms, batch.outcomes["exit_ms"], side="right")
+        self.totals.run_bars += int((stop - rows["entry_bar"])[taken].sum())
         self.totals.bars_visited += int(batch.outcomes["bars_visited"].sum())
         self.totals.refused[job.strategy] = self.totals.refused.get(job.strategy, 0) + int((~taken).sum())
         return batch
