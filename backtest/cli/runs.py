@@ -1,0 +1,161 @@
+"""`backtest explain`, `verify`, `what-if`: one run told, a study checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from backtest.cli.output import LAKE, Json, LakeFolder, note, print_table, progress, say, say_json
+from backtest.errors import IntegrityError, Problem
+
+if TYPE_CHECKING:
+    from backtest.study.reproduce import Sampled, Verification
+    from backtest.study.story import Story
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a finished study.")]
+
+
+def explain(
+    folder: Folder,
+    run_id: Annotated[str, typer.Argument(metavar="RUN_ID", help="A run, as outcomes.parquet names it.")],
+    lake: LakeFolder = LAKE,
+    json_out: Json = False,
+) -> None:
+    """Tell one run number by number: entry, actions, funding, and why it was liquidated."""
+    from backtest.study.explain import explain as story_of
+    from backtest.study.narrate import facts, narrate
+    from backtest.study.reproduce import PARTS
+    from backtest.study.results import open_results
+
+    story, changed = story_of(open_results(folder), run_id, lake)
+    if changed:
+        note("changed since the study was run: " + ", ".join(PARTS.get(part, part) for part in changed))
+    if json_out:
+        say_json(facts(story))
+        return
+    for line in narrate(story):
+        say(line)
+
+
+def what_if(
+    symbol: Annotated[str, typer.Option(help="Instrument, such as BTCUSDT.")],
+    side: Annotated[str, typer.Option(help="long or short.")],
+    leverage: Annotated[str, typer.Option(help="Leverage set at entry.")],
+    on: Annotated[str, typer.Option(help="Day of the entry, 00:00 UTC.")],
+    rule: Annotated[
+        list[str] | None, typer.Option(help='A rule, such as "deleverage:trigger=0.5"; may be given again.')
+    ] = None,
+    horizon: Annotated[str, typer.Option(help="How long the position is held.")] = "30d",
+    capital: Annotated[str, typer.Option(help="Capital in quote; half of it is posted.")] = "10_000",
+    venue: Annotated[str, typer.Option(help="binance or bybit.")] = "binance",
+    interval: Annotated[str, typer.Option(help="Length of the mark-price bars.")] = "1h",
+    lake: LakeFolder = LAKE,
+    json_out: Json = False,
+) -> None:
+    """Tell one position's story without a rule and with it."""
+    from backtest.study.narrate import facts, narrate
+    from backtest.study.what_if import Position, parse_rule
+    from backtest.study.what_if import what_if as stories_of
+
+    position = Position(symbol, side, leverage, on, venue, interval, horizon, capital)
+    stories = stories_of(position, [parse_rule(text) for text in rule or ()], lake)
+    if json_out:
+        say_json([facts(story) for story in stories])
+        return
+    for story in stories:
+        for line in narrate(story):
+            say(line)
+        say("")
+    _print_ends(stories)
+
+
+def _print_ends(stories: list[Story]) -> None:
+    from backtest.units import E8, time_text
+
+    rows = []
+    for story in stories:
+        o = story.outcome
+        lost = time_text(o["liquidation_ms"]) if o["liquidated"] else None
+        end, cost = o["equity_end_e8"] / E8, (o["fees_e8"] + o["funding_e8"]) / E8
+        rows.append([o["strategy"], o["reaction"], o["exit_reason"], lost, f"{end:,.2f}", f"{cost:,.2f}", o["actions"]])
+    headings = ("strategy", "reaction", "end", "liquidated", "equity at the end", "fees and funding", "actions")
+    print_table(headings, rows, align="llllr")
+
+
+def verify(
+    folder: Folder,
+    lake: LakeFolder = LAKE,
+    sample: Annotated[int, typer.Option(min=0, help="Replay so many runs in the decimal oracle too.")] = 0,
+    json_out: Json = False,
+) -> None:
+    """Run a finished study again in a fresh process and compare every file; say what differs and why."""
+    from backtest.study import reproduce
+    from backtest.study.results import open_results
+
+    results = open_results(folder)
+    note("running the study again")
+    checked = reproduce.reproduce(results, lake)
+    sampled = None
+    if sample:
+        with progress("oracle", "runs") as report:
+            sampled = reproduce.sample(results, lake, sample, report)
+    if json_out:
+        say_json(reproduce.facts(checked, sampled))
+    else:
+        _print_verification(checked, sampled)
+    problems = list(_problems(folder, checked, sampled))
+    if problems:
+        raise IntegrityError(*problems)
+
+
+def _print_verification(checked: Verification, sampled: Sampled | None) -> None:
+    rows = [
+        (file.name, file.damage or "as written", "same" if file.same else file.difference) for file in checked.files
+    ]
+    print_table(("file", "stored", "second run"), rows, align="l")
+    if checked.reproduces:
+        say("It reproduces: every file is the same, byte for byte.")
+    if checked.parts:
+        say(checked.why)
+    if sampled is not None:
+        say(
+            f"Decimal oracle: {sampled.runs:,} runs replayed ({sampled.liquidated:,} liquidated), "
+            f"{len(sampled.differences):,} differ."
+        )
+
+
+def _problems(folder: Path, checked: Verification, sampled: Sampled | None) -> list[Problem]:
+    problems = []
+    for file in checked.files:
+        if file.damage:
+            problems.append(Problem(str(folder / file.name), file.damage, "run the study again"))
+        elif not file.same:
+            problems.append(Problem(str(folder / file.name), f"does not reproduce ({file.difference})", checked.why))
+    if sampled is not None:
+        for run_id, lines in sampled.differences.items():
+            problems += [Problem(run_id, line) for line in lines]
+    return problems
+
+
+def rerun(
+    folder: Folder,
+    out: Annotated[Path, typer.Option(help="Folder for the results.")],
+    lake: LakeFolder = LAKE,
+) -> None:
+    """Run a finished study again from its manifest."""
+    from backtest import conductor
+    from backtest.study.reproduce import reproduce_lines
+    from backtest.study.results import open_results
+
+    study = open_results(folder).study
+    conductor.compare(study, lake, out, str(folder), reproduce=reproduce_lines(folder))
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(explain)
+    app.command("what-if")(what_if)
+    app.command()(verify)
+    app.command(hidden=True)(rerun)

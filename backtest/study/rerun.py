@@ -1,0 +1,106 @@
+"""Bring single runs of a study back: the same replay over chosen entries, with every ledger row kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from backtest.engine.batch import Batch, Terms, replay_batch
+from backtest.engine.plan import NONE, SCRIPT_ROW
+from backtest.errors import StudyError, did_you_mean
+from backtest.study.config import Study
+from backtest.study.entries import Entries
+from backtest.study.jobs import Job
+from backtest.study.naming import HOLD
+from backtest.study.runner import SymbolData, terms
+from backtest.units import E8
+
+Rows = npt.NDArray[Any]
+DONE = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """Runs of one job, replayed by themselves: what the kernel was given, and all it wrote.
+
+    `entries.rows[i]` is the entry of run i of `batch`; `script` holds the actions of shuffled runs.
+    """
+
+    job: Job
+    terms: Terms
+    entries: Entries
+    script: Rows
+    batch: Batch
+
+
+def find_job(all_jobs: Sequence[Job], strategy: str, reaction: str) -> Job:
+    """Give the job of a strategy and reaction; StudyError with the nearest name where there is none."""
+    for job in all_jobs:
+        if (job.strategy, job.reaction) == (strategy, reaction):
+            return job
+    names = {job.strategy for job in all_jobs}
+    if strategy in names:
+        reactions = " or ".join(f'"{job.reaction}"' for job in all_jobs if job.strategy == strategy)
+        raise StudyError.at(strategy, f'has no reaction "{reaction}"', f"it has {reactions}")
+    raise StudyError.at(strategy, "is no strategy of this study", did_you_mean(strategy, names))
+
+
+def rerun(
+    study: Study,
+    data: SymbolData,
+    all_jobs: Sequence[Job],
+    job: Job,
+    chosen: Sequence[int],
+    donors: Sequence[str | None] = (),
+) -> Runs:
+    """Replay the chosen entries (places in `data.entries`) under one job, paired with `hold` as in the study.
+
+    `donors` names, for each chosen entry of a shuffled job, the run whose actions it plays back.
+    """
+    entries = _under(study, data, job, chosen)
+    rows = entries.rows
+    if job.strategy != HOLD:
+        hold = rerun(study, data, all_jobs, find_job(all_jobs, HOLD, all_jobs[0].reaction), chosen).batch.outcomes
+        rows["baseline_liquidation_ms"] = np.where(hold["liquidated"] == 1, hold["liquidation_ms"], NONE)
+        rows["baseline_exit_ms"] = hold["exit_ms"]
+    script = np.zeros(0, SCRIPT_ROW)
+    if job.shuffled_of is not None:
+        donor_job = find_job(all_jobs, job.shuffled_of, job.reaction)
+        script = _script(study, data, all_jobs, donor_job, rows, donors)
+    settings = replace(terms(study), latency_ms=job.latency_ms)
+    plan = settings.plan(job.rules, next_open=job.reaction == "next_open")
+    batch = replay_batch(data.market, plan, job.rules, rows, script=script, keep_all=True)
+    return Runs(job, settings, entries, script, batch)
+
+
+def _under(study: Study, data: SymbolData, job: Job, chosen: Sequence[int]) -> Entries:
+    posted = study.capital_e8 * job.posted_share_e8 // E8
+    rows = data.entries.under(posted_e8=posted, qty_share_e8=job.qty_share_e8)
+    return Entries(data.symbol, rows[list(chosen)], [data.entries.labels[i] for i in chosen])
+
+
+def _script(
+    study: Study,
+    data: SymbolData,
+    all_jobs: Sequence[Job],
+    donor_job: Job,
+    rows: Rows,
+    donors: Sequence[str | None],
+) -> Rows:
+    """Replay the donors, point each row at its donor's accepted actions, and give these as a script."""
+    place = {f"{donor_job.strategy}/{label}/{donor_job.reaction}": i for i, label in enumerate(data.entries.labels)}
+    used = sorted({place[donor] for donor in donors if donor is not None})
+    actions = rerun(study, data, all_jobs, donor_job, used).batch.actions
+    actions = actions[actions["status"] == DONE]
+    script = np.zeros(len(actions), SCRIPT_ROW)
+    for name in ("bars", "verb", "amount", "target"):
+        script[name] = actions[name]
+    for row, donor in zip(rows, donors, strict=True):
+        if donor is not None:
+            run = used.index(place[donor])
+            row["script_start"], row["script_stop"] = np.searchsorted(actions["run"], [run, run + 1])
+    return script

@@ -1,0 +1,319 @@
+"""Replay runs of a study in the decimal oracle, and compare: transfers, fills, actions and outcome to the last 1e-8.
+
+The oracle is given the same tape and entry as decimals, and the rules as plain Python functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from backtest import schema
+from backtest.engine import oracle
+from backtest.engine.batch import Batch
+from backtest.engine.plan import NONE
+from backtest.engine.replay import BUFFER_NONE
+from backtest.engine.rules import Rule
+from backtest.study.config import Study
+from backtest.study.jobs import Job
+from backtest.study.naming import HOLD
+from backtest.study.outcomes import REFUSED
+from backtest.study.rerun import Runs, find_job, rerun
+from backtest.study.runner import SymbolData
+from backtest.units import HOUR_MS, float_to_e8
+
+Report = Callable[[int, int], None]  # runs done, runs in all
+INT64_MAX = np.iinfo(np.int64).max
+# Outcome columns that a run's oracle and its stored row both have, under one name and in one form.
+STORED = (
+    "exit_ms",
+    "exit_reason",
+    "refusal",
+    "liquidated",
+    "cause",
+    "partial",
+    "liquidation_count",
+    "liquidation_ms",
+    "liquidation_price_e8",
+    "entry_qty_e8",
+    "entry_notional_e8",
+    "qty_at_baseline_liquidation_e8",
+    "equity_start_e8",
+    "equity_end_e8",
+    "fees_e8",
+    "funding_e8",
+    "slippage_e8",
+    "clearance_fee_e8",
+    "margin_added_e8",
+    "turnover_e8",
+    "notional_hours_e2",
+    "notional_hours_paired_e2",
+    "min_buffer_ppm",
+    "max_margin_ratio_ppm",
+    "actions",
+    "refused",
+)
+
+
+# --- the oracle's input --------------------------------------------------------------------------------------------
+
+
+def _decimal(value_e8: int) -> Decimal:
+    return Decimal(int(value_e8)).scaleb(-8)
+
+
+def oracle_market(tape: schema.Tape, first_bar: int, last_bar: int) -> oracle.Market:
+    """Give the bars `first_bar` to `last_bar`, both included, with all that is in force over them, as decimals."""
+    stop = min(last_bar + 1, len(tape.time_ms))
+    columns = (
+        tape.trade_open_e8,
+        tape.trade_close_e8,
+        tape.mark_open_e8,
+        tape.mark_high_e8,
+        tape.mark_low_e8,
+    )
+    bars = tuple(
+        oracle.Bar(int(tape.time_ms[i]), *(_decimal(column[i]) for column in columns)) for i in range(first_bar, stop)
+    )
+    first = int(np.searchsorted(tape.segment_start, first_bar, side="right")) - 1
+    last = int(np.searchsorted(tape.segment_start, stop, side="left"))
+    starts = [(segment, int(tape.time_ms[tape.segment_start[segment]])) for segment in range(first, last)]
+    return oracle.Market(
+        tape.interval_ms,
+        bars,
+        {time: _decimal(tape.segment_funding_e8[s]) for s, time in starts if tape.segment_funding_e8[s]},
+        tuple((time, _tiers(tape, int(tape.segment_table[s]))) for s, time in starts),
+        tuple((time, _decimal(tape.segment_taker_e8[s])) for s, time in starts),
+    )
+
+
+def _tiers(tape: schema.Tape, table: int) -> tuple[oracle.TierRow, ...]:
+    return tuple(
+        oracle.TierRow(
+            None if tape.tier_cap_e8[table, k] == INT64_MAX else _decimal(tape.tier_cap_e8[table, k]),
+            _decimal(tape.tier_rate_e8[table, k]),
+            _decimal(tape.tier_deduction_e8[table, k]),
+            Decimal(int(tape.tier_max_leverage_e2[table, k])) / 100 if tape.tier_max_leverage_e2[table, k] else None,
+        )
+        for k in range(int(tape.tier_count[table]))
+    )
+
+
+def oracle_plan(study: Study, runs: Runs, run: int, rules: Mapping[str, Rule], *, liquidation: bool = True) -> Any:
+    """Give the plan (`oracle.Plan`) of one run: its entry, its rules as plain functions, its script."""
+    row, job, terms = runs.entries.rows[run], runs.job, runs.terms
+    script = runs.script[int(row["script_start"]) : int(row["script_stop"])]
+    return oracle.Plan(
+        entry_ms=int(row["entry_ms"]),
+        horizon_ms=study.entries.horizon_ms,
+        stop_ms=study.market.stop_ms,
+        side=int(row["side"]),
+        leverage=Decimal(int(row["leverage_e2"])) / 100,
+        capital=_decimal(row["capital_e8"]),
+        sizing_margin=_decimal(row["sizing_margin_e8"]),
+        qty_share=_decimal(row["qty_share_e8"]),
+        posted_margin=_decimal(row["posted_e8"]),
+        step=_decimal(row["step_e8"]),
+        min_notional=_decimal(row["min_notional_e8"]),
+        slippage=_decimal(terms.slippage_e8),
+        liq_slippage=_decimal(terms.liquidation_slippage_e8),
+        clearance_rate=_decimal(terms.clearance_e8),
+        margin_mode=study.entries.margin_mode,
+        procedure="takeover" if terms.takeover else "ioc",
+        fee_reserve=terms.fee_reserve,
+        release=study.release,
+        reaction="next_open" if job.reaction == "next_open" else "intrabar",
+        latency_ms=job.latency_ms,
+        daily_cap=None if terms.daily_cap_e8 is None else _decimal(terms.daily_cap_e8),
+        rules=oracle_rules(job, rules),
+        script=tuple(
+            oracle.ScriptedAction(int(a["bars"]), int(a["verb"]), float(a["amount"]), int(a["target"])) for a in script
+        ),
+        baseline_liquidation_ms=_time(row["baseline_liquidation_ms"]),
+        baseline_exit_ms=_time(row["baseline_exit_ms"]),
+        liquidation=liquidation,
+    )
+
+
+def _time(value_ms: int) -> int | None:
+    return None if value_ms == NONE else int(value_ms)
+
+
+def oracle_rules(job: Job, rules: Mapping[str, Rule]) -> tuple[oracle.RuleUse, ...]:
+    """Give a job's rules as the oracle takes them: the author's functions, wakes with their values filled in."""
+    uses = []
+    for (name, values), cooldown_ms in zip(job.rules.names, job.rules.cooldown_ms.tolist(), strict=False):
+        wakes = []
+        for wake in rules[name].wakes:
+            value = values[wake.value] if isinstance(wake.value, str) else wake.value
+            if value is None:
+                wakes.append(oracle.Wake(wake.kind))
+            elif wake.kind == "every":
+                wakes.append(oracle.Wake(wake.kind, Decimal(int(value)) / HOUR_MS))
+            else:
+                wakes.append(oracle.Wake(wake.kind, _decimal(float_to_e8(float(value)))))
+        uses.append(oracle.RuleUse(name, rules[name].function, SimpleNamespace(**values), tuple(wakes), cooldown_ms))
+    return tuple(uses)
+
+
+# --- the kernel's answer -------------------------------------------------------------------------------------------
+
+
+def kernel_result(batch: Batch, run: int) -> oracle.Result:
+    """Give what the kernel wrote of one run in the oracle's form."""
+    transfers, fills, actions = (
+        rows[slice(*np.searchsorted(rows["run"], [run, run + 1]))]
+        for rows in (batch.transfers, batch.fills, batch.actions)
+    )
+    return oracle.Result(
+        transfers=[
+            oracle.Transfer(
+                int(t["time_ms"]),
+                schema.TRANSFER_KINDS[t["kind"]],
+                schema.ACCOUNTS[t["debit"]],
+                schema.ACCOUNTS[t["credit"]],
+                int(t["amount_e8"]),
+                schema.CAUSES[t["cause"]],
+                int(t["rule"]),
+            )
+            for t in transfers
+        ],
+        fills=[
+            oracle.Fill(
+                int(f["time_ms"]),
+                int(f["qty_e8"]),
+                int(f["price_e8"]),
+                int(f["cost_e8"]),
+                int(f["mark_e8"]),
+                schema.CAUSES[f["cause"]],
+                int(f["rule"]),
+            )
+            for f in fills
+        ],
+        actions=[
+            oracle.Action(
+                int(a["time_ms"]),
+                int(a["bars"]),
+                int(a["rule"]),
+                schema.VERBS[a["verb"]],
+                float(a["amount"]),
+                int(a["mark_e8"]),
+                schema.ACTION_STATUS[a["status"]],
+            )
+            for a in actions
+        ],
+        outcome=_kernel_outcome(batch.outcomes[run]),
+    )
+
+
+def _kernel_outcome(row: Any) -> dict[str, object]:
+    """Name what is coded, and give None for what does not exist."""
+    value: dict[str, object] = {name: int(row[name]) for name in row.dtype.names}
+    for name in ("exit_ms", "liquidation_ms", "liquidation_price_e8", "qty_at_baseline_liquidation_e8"):
+        value[name] = None if row[name] < 0 else int(row[name])
+    return value | {
+        "exit_reason": schema.EXIT_REASONS[row["reason"]],
+        "refusal": schema.REFUSALS[row["refusal"]] if row["refusal"] >= 0 else None,
+        "liquidated": bool(row["liquidated"]),
+        "cause": schema.LIQUIDATION_CAUSES[row["cause"]] if row["cause"] >= 0 else None,
+        "partial": bool(row["partial"]),
+        "min_buffer_ppm": None if row["min_buffer_ppm"] == BUFFER_NONE else int(row["min_buffer_ppm"]),
+        "max_margin_ratio_ppm": None if row["reason"] == REFUSED else int(row["max_margin_ratio_ppm"]),
+    }
+
+
+# --- the comparison ------------------------------------------------------------------------------------------------
+
+
+def compare_run(expected: oracle.Result, actual: oracle.Result) -> list[str]:
+    """List where a run differs from its oracle: the first differing row of each table, each outcome figure."""
+    found = []
+    for name in ("transfers", "fills", "actions"):
+        ours, theirs = getattr(actual, name), getattr(expected, name)
+        if ours != theirs:
+            found.append(f"{name} {_first_difference(theirs, ours)}")
+    return found + compare_outcome(expected.outcome, actual.outcome, "kernel")
+
+
+def compare_outcome(expected: Mapping[str, object], actual: Mapping[str, object], whose: str) -> list[str]:
+    """List the figures of an outcome that both have and that differ."""
+    return [
+        f"{name}: oracle {expected[name]}, {whose} {actual[name]}"
+        for name in STORED
+        if name in actual and expected[name] != actual[name]
+    ]
+
+
+def _first_difference(expected: Sequence[Any], actual: Sequence[Any]) -> str:
+    for place, (theirs, ours) in enumerate(zip(expected, actual, strict=False)):
+        if theirs != ours:
+            return f"row {place}: oracle {tuple(theirs)}, kernel {tuple(ours)}"
+    return f"has {len(expected)} rows in the oracle, {len(actual)} in the kernel"
+
+
+def verify_runs(
+    study: Study,
+    data: SymbolData,
+    all_jobs: Sequence[Job],
+    rules: Mapping[str, Rule],
+    stored: pa.Table,
+    report: Report | None = None,
+) -> dict[str, list[str]]:
+    """Replay stored runs of one symbol (rows of `outcomes`) in kernel and oracle; give the differences by run.
+
+    Compared are kernel and oracle row for row, the stored outcome, and for a liquidated `hold` its margin to survive.
+    """
+    place = {label: i for i, label in enumerate(data.entries.labels)}
+    by_job: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in stored.to_pylist():
+        by_job.setdefault((row["strategy"], row["reaction"]), []).append(row)
+    markets: dict[int, oracle.Market] = {}
+    found: dict[str, list[str]] = {}
+    done = 0
+    for (strategy, reaction), rows in by_job.items():
+        job = find_job(all_jobs, strategy, reaction)
+        chosen = [place[_label(row["run_id"])] for row in rows]
+        donors = [row["seed_run_id"] for row in rows]
+        runs = rerun(study, data, all_jobs, job, chosen, donors)
+        for run, (row, entry) in enumerate(zip(rows, chosen, strict=True)):
+            if entry not in markets:
+                markets[entry] = _market_of_run(data, entry)
+            lines = _verify_run(study, runs, run, rules, markets[entry], row)
+            if lines:
+                found[row["run_id"]] = lines
+            done += 1
+            if report is not None:
+                report(done, len(stored))
+    return found
+
+
+def _label(run_id: str) -> str:
+    """Take strategy and reaction off a run's name."""
+    return run_id.split("/", 1)[1].rsplit("/", 1)[0]
+
+
+def _market_of_run(data: SymbolData, entry: int) -> oracle.Market:
+    row = data.entries.rows[entry]
+    first = int(row["entry_bar"])
+    if first == NONE:  # the bars around a missing one: the oracle must find out for itself
+        first = max(int(np.searchsorted(data.result.tape.time_ms, row["entry_ms"])) - 1, 0)
+    return oracle_market(data.result.tape, first, int(row["exit_bar"]))
+
+
+def _verify_run(
+    study: Study, runs: Runs, run: int, rules: Mapping[str, Rule], market: oracle.Market, row: Mapping[str, Any]
+) -> list[str]:
+    expected = oracle.replay(market, oracle_plan(study, runs, run, rules))
+    lines = compare_run(expected, kernel_result(runs.batch, run))
+    lines += compare_outcome(expected.outcome, row, "stored")
+    if runs.job.strategy == HOLD and row["liquidated"]:
+        probe = oracle.replay(market, oracle_plan(study, runs, run, rules, liquidation=False))
+        to_survive = int(str(probe.outcome["largest_deficit_e8"])) + 1
+        if to_survive != row["margin_to_survive_e8"]:
+            lines.append(f"margin_to_survive_e8: oracle {to_survive}, stored {row['margin_to_survive_e8']}")
+    return lines

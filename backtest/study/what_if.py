@@ -1,0 +1,119 @@
+"""One position with and without a rule: a study of a single entry, and the story of each of its runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+
+from backtest.data.store import Lake
+from backtest.errors import UsageError
+from backtest.study.config import Study, parse_study
+from backtest.study.naming import HOLD
+from backtest.study.runner import run, study_jobs
+from backtest.study.story import Ledger, Story, hold_id, replayed_ledger, tell
+from backtest.units import DAY_MS, duration_ms, duration_text, time_ms, time_text
+
+WHERE = "what-if"
+STRATEGY = "with-rule"
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """What a person asks about: a position opened at 00:00 UTC of a day and held for a while."""
+
+    symbol: str
+    side: str
+    leverage: str
+    on: str
+    venue: str = "binance"
+    interval: str = "1h"
+    horizon: str = "30d"
+    capital: str = "10_000"
+
+
+@dataclass(slots=True)
+class MemorySink:
+    """Keep a study's outcomes in memory."""
+
+    tables: list[pa.Table] = field(default_factory=list)
+
+    def write(self, outcomes: pa.Table, ledger: dict[str, pa.Table]) -> None:
+        self.tables.append(outcomes)
+
+
+def parse_rule(text: str) -> dict[str, object]:
+    """Read a rule as a person types it.
+
+    Errors: `UsageError` where it is not NAME or NAME:KEY=VALUE,KEY=VALUE.
+
+    >>> parse_rule("deleverage:trigger=0.5,put_back=false")
+    {'use': 'deleverage', 'trigger': 0.5, 'put_back': False}
+    """
+    name, colon, rest = text.partition(":")
+    rule: dict[str, object] = {"use": name}
+    for part in rest.split(",") if colon else ():
+        key, equals, value = part.partition("=")
+        if not (key and equals and value):
+            raise UsageError.at(text, f'"{part}" sets nothing', 'write --rule "deleverage:trigger=0.5,step=0.25"')
+        rule[key.strip()] = _value(text, value.strip())
+    return rule
+
+
+def _value(text: str, value: str) -> float | bool:
+    if value in ("true", "false"):
+        return value == "true"
+    try:
+        return float(value)
+    except ValueError:
+        raise UsageError.at(text, f'"{value}" is not a value', "write a number, true or false") from None
+
+
+def single_study(position: Position, rules: Sequence[Mapping[str, object]]) -> Study:
+    """Make the study of one entry, with a strategy of the given rules."""
+    try:
+        start = time_ms(position.on)
+        horizon = duration_ms(position.horizon)
+    except ValueError as error:
+        raise UsageError.at(WHERE, str(error)) from None
+    if start % DAY_MS:
+        raise UsageError.at("--on", f"{position.on} is not a day", "entries are at 00:00 UTC: give a date")
+    # One entry: the next would come when the data read here have ended.
+    span = -(-horizon // DAY_MS) * DAY_MS + DAY_MS
+    return parse_study(
+        {
+            "study": {"name": WHERE, "capital": position.capital},
+            "market": {
+                "venue": position.venue,
+                "symbols": [position.symbol],
+                "interval": position.interval,
+                "start": time_text(start),
+                "stop": time_text(start + span),
+                "gaps": "flag",
+            },
+            "entries": {
+                "every": duration_text(span),
+                "side": position.side,
+                "leverage": position.leverage,
+                "horizon": position.horizon,
+            },
+            "strategy": [{"name": STRATEGY, "rules": [dict(rule) for rule in rules]}] if rules else [],
+        },
+        WHERE,
+    )
+
+
+def what_if(position: Position, rules: Sequence[Mapping[str, object]], lake: Path) -> list[Story]:
+    """Tell how a position fares under `hold`, and under the rules with each reaction."""
+    study = single_study(position, rules)
+    all_jobs = [job for job in study_jobs(study, WHERE) if job.strategy in (HOLD, STRATEGY)]
+    sink = MemorySink()
+    (data,), _ = run(study, Lake(lake), sink, all_jobs)
+    outcomes = {row["run_id"]: row for row in pa.concat_tables(sink.tables).to_pylist()}
+    stories = []
+    for run_id, outcome in outcomes.items():
+        ledger = Ledger.of(replayed_ledger(study, data, all_jobs, outcome))
+        stories.append(tell(study, data, outcome, ledger, outcomes[hold_id(run_id)]))
+    return stories
