@@ -202,12 +202,11 @@ def count_ladder(verdicts: Sequence[Verdicts]) -> list[LadderCount]:
 def _groups(
     verdicts: Sequence[Verdicts], *, by_leverage: bool
 ) -> Iterator[tuple[int, str, int | None, list[Verdicts]]]:
-    leverages = dict.fromkeys(v.leverage_e2 for v in verdicts) if by_leverage else {}
     for capital_e8 in dict.fromkeys(v.capital_e8 for v in verdicts):
         for symbol in (ALL, *dict.fromkeys(v.symbol for v in verdicts)):
             held = [v for v in verdicts if v.capital_e8 == capital_e8 and symbol in (ALL, v.symbol)]
             yield capital_e8, symbol, None, held
-            for leverage_e2 in leverages:
+            for leverage_e2 in dict.fromkeys(v.leverage_e2 for v in held if by_leverage):
                 yield capital_e8, symbol, leverage_e2, [v for v in held if v.leverage_e2 == leverage_e2]
 
 
