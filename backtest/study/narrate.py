@@ -45,6 +45,13 @@ REACTIONS = {
     "next_open": "acts at the next open",
     "both": "no threshold to react to",
 }
+TITLES = {
+    "entry": "entry",
+    "liquidation": "forced close",
+    "exit": "exit at the horizon",
+    "data_end": "the data end",
+}
+INDENT = " " * 18  # under the text behind a time
 
 
 def facts(story: Story) -> dict[str, Any]:
@@ -94,13 +101,7 @@ def _event(event: Event) -> Iterator[str]:
         if event.what == "arrival":
             yield f"{time}  margin arrives from the reserve"
     else:
-        titles = {
-            "entry": "entry",
-            "liquidation": "forced close",
-            "exit": "exit at the horizon",
-            "data_end": "the data end",
-        }
-        yield f"{time}  {titles[event.what]}"
+        yield f"{time}  {TITLES[event.what]}"
     for fill in event.fills:
         yield f"{INDENT}{_fill(fill)}"
     moved = ", ".join(f"{KINDS.get(t['kind'], t['kind'])} {e8_text(t['amount_e8'])}" for t in event.transfers)
@@ -163,4 +164,4 @@ def _end(story: Story) -> Iterator[str]:
     )
     if story.margin_to_survive_e8 is not None:
         more, share = e8_text(story.margin_to_survive_e8), 100 * story.margin_to_survive_e8 / start
-        yield f"Margin to survive: {more} more posted at entry ({share:.1f} % of the capital), and hold is not liquidated."
+        yield f"Margin to survive: with {more} more posted at entry ({share:.1f} % of the capital) hold lives."

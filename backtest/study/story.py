@@ -177,9 +177,6 @@ def _events(study: Study, data: SymbolData, outcome: Mapping[str, Any], ledger: 
     side = 1 if outcome["side"] == "long" else -1
     moments = {(row["time_ms"], row["cause"]): None for row in (*ledger.transfers, *ledger.fills)}
     moments |= {(row["time_ms"], "rule"): None for row in ledger.actions}
-    order = {
-        cause: i for i, cause in enumerate(("entry", "funding", "arrival", "rule", "liquidation", "exit", "data_end"))
-    }
     events: list[Event] = []
     paid = settlements = 0
     for time_ms, cause in sorted(moments, key=lambda moment: (moment[0], ORDER.index(moment[1]))):
