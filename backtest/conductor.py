@@ -92,7 +92,7 @@ def compare(
     with staged(folder) as staging:
         sink = ParquetSink(staging)
         say("replaying")
-        loaded, totals = run(study, lake, sink, all_jobs, progress)
+        loaded, totals = run(study, lake, sink, all_jobs, where, progress)
         outcomes = sink.close()
         seconds["run"] = time.perf_counter() - begin - seconds["rules"]
         seconds["replay"] = totals.replay_seconds

@@ -213,7 +213,8 @@ class Lake:
 
     def _absent(self, dataset: Dataset) -> CoverageError:
         names = [str(held) for held in self.datasets() if held.table == dataset.table]
-        return CoverageError(Problem(str(self.root), f"has no {dataset}", did_you_mean(str(dataset), names)))
+        remedy = did_you_mean(str(dataset), names) if names else "import it: backtest data import FILES"
+        return CoverageError(Problem(str(self.root), f"has no {dataset}", remedy))
 
     @contextmanager
     def _writing(self) -> Iterator[dict[tuple[Dataset, int], Entry]]:

@@ -166,13 +166,13 @@ def baseline_paired(tape: schema.Tape, hold: Batch, own_exit_ms: Ints, entries: 
 
 
 def _summed_by_fill(tape: schema.Tape, hold: Batch, run: int, first: int, stop: int) -> int:
-    """Sum quantity x mark open with the quantity after each fill; a fill counts from the next bar on."""
+    """Sum quantity x mark open with the quantity after each open: a fill on the path counts from the next bar on."""
     fills = hold.fills[hold.fills["run"] == run]
-    total = 0
-    for bar in range(first, stop):
-        held = abs(int(fills["qty_e8"][fills["time_ms"] < tape.time_ms[bar]].sum()))
-        total += (held or int(hold.outcomes["entry_qty_e8"][run])) * int(tape.mark_open_e8[bar])
-    return total
+    held = np.zeros(stop - first, np.int64)
+    for fill, bar in zip(fills, np.searchsorted(tape.time_ms, fills["time_ms"]).tolist(), strict=True):
+        on_path = fill["mark_e8"] != tape.mark_open_e8[min(bar, stop)]
+        held[max(bar + on_path - first, 0) :] += fill["qty_e8"]
+    return sum(abs(qty) * mark for qty, mark in zip(held.tolist(), tape.mark_open_e8[first:stop].tolist(), strict=True))
 
 
 def _hours_e2(value: int, interval_ms: int) -> int:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,7 +25,8 @@ from backtest.data.tape import TapeResult, build_tape
 from backtest.engine.batch import Batch, Terms, replay_batch
 from backtest.engine.market import Market, market_of
 from backtest.engine.plan import NONE, SCRIPT_ROW
-from backtest.errors import Problem, StudyError
+from backtest.errors import StudyError
+from backtest.schema import REFUSALS
 from backtest.study.config import Study
 from backtest.study.entries import Entries, fidelities, near_gap, schedule
 from backtest.study.jobs import Job, jobs
@@ -66,7 +67,6 @@ class Totals:
     run_bars: int = 0
     bars_visited: int = 0
     replay_seconds: float = 0.0
-    refused: dict[str, int] = field(default_factory=dict)
 
 
 def terms(study: Study) -> Terms:
@@ -128,11 +128,11 @@ def study_jobs(study: Study, where: str) -> list[Job]:
 
 
 def run(
-    study: Study, lake: Lake, sink: Sink, all_jobs: Sequence[Job], progress: Progress | None = None
+    study: Study, lake: Lake, sink: Sink, all_jobs: Sequence[Job], where: str, progress: Progress | None = None
 ) -> tuple[list[SymbolData], Totals]:
-    """Replay a whole study into a sink; give what it ran on, and what it did.
+    """Replay a whole study into a sink; give what it ran on, and what it did. The first job is `hold`.
 
-    Raises StudyError when no entry is left that the venue would have accepted.
+    Raises StudyError, with the file `where`, when the venue would have refused every entry.
     """
     totals = Totals()
     loaded = [load_symbol(study, lake, symbol) for symbol in study.market.symbols]
@@ -143,44 +143,61 @@ def run(
         if progress is not None:
             progress(totals.runs, expected)
 
-    for data in loaded:
-        _Replay(study, data, sink, totals, advance).play(all_jobs)
-    if totals.refused.get(HOLD, 0) == sum(len(data.entries.rows) for data in loaded):
-        raise StudyError(Problem("entries", "every entry was refused", "lower the leverage or the notional"))
+    replays = [_Replay(study, data, sink, totals, advance, all_jobs[0]) for data in loaded]
+    _require_an_entry([replay.hold for replay in replays], where)
+    for replay in replays:
+        replay.play(all_jobs)
     return loaded, totals
 
 
+_REMEDIES = {
+    "gap": "import the missing bars",
+    "leverage_cap": "lower the leverage or the margin",
+    "below_min_notional": "post more margin",
+    "below_step": "post more margin",
+}
+
+
+def _require_an_entry(holds: Sequence[Batch], where: str) -> None:
+    refusals = np.concatenate([hold.outcomes["refusal"] for hold in holds])
+    if (refusals >= 0).all():
+        names, counts = np.unique(np.array(REFUSALS)[refusals], return_counts=True)
+        reasons = ", ".join(f"{count} {name}" for name, count in zip(names.tolist(), counts.tolist(), strict=True))
+        remedy = _REMEDIES[str(names[np.argmax(counts)])]
+        raise StudyError.at(f"{where}: entries", f"every entry was refused ({reasons})", remedy)
+
+
 class _Replay:
-    """The jobs of one symbol, each paired with `hold`."""
+    """The jobs of one symbol, each paired with `hold`, which is replayed at once."""
 
     def __init__(
-        self, study: Study, data: SymbolData, sink: Sink, totals: Totals, advance: Callable[[int], None]
+        self, study: Study, data: SymbolData, sink: Sink, totals: Totals, advance: Callable[[int], None], hold: Job
     ) -> None:
         self.study, self.data, self.sink, self.totals, self.advance = study, data, sink, totals, advance
         self.terms = terms(study)
-        self.hold: Batch | None = None
         self.scripts: dict[str, Batch] = {}
+        self.hold = self._replay(hold, self._entries(hold), None)
 
     def play(self, all_jobs: Sequence[Job]) -> None:
-        for job in all_jobs:
-            rows = self.data.entries.under(
-                posted_e8=self.study.capital_e8 * job.posted_share_e8 // E8, qty_share_e8=job.qty_share_e8
-            )
+        self._hand_over(all_jobs[0], self.hold, None)
+        outcome = self.hold.outcomes
+        for job in all_jobs[1:]:
+            rows = self._entries(job)
+            rows["baseline_liquidation_ms"] = np.where(outcome["liquidated"] == 1, outcome["liquidation_ms"], NONE)
+            rows["baseline_exit_ms"] = outcome["exit_ms"]
             donors: list[str | None] | None = None
             script = None
-            if self.hold is not None:
-                outcome = self.hold.outcomes
-                rows["baseline_liquidation_ms"] = np.where(outcome["liquidated"] == 1, outcome["liquidation_ms"], NONE)
-                rows["baseline_exit_ms"] = outcome["exit_ms"]
             if job.shuffled_of is not None:
-                key = f"{job.shuffled_of} {job.reaction}"
-                script, donors = self._shuffle(self.scripts.pop(key), rows, f"{job.shuffled_of}", job.reaction)
+                done = self.scripts.pop(f"{job.shuffled_of} {job.reaction}")
+                script, donors = self._shuffle(done, rows, job.shuffled_of, job.reaction)
             batch = self._replay(job, rows, script)
-            if self.hold is None:
-                self.hold = batch
             if job.rules.names:
                 self.scripts[job.name] = batch
             self._hand_over(job, batch, donors)
+
+    def _entries(self, job: Job) -> npt.NDArray[Any]:
+        posted = self.study.capital_e8 * job.posted_share_e8 // E8
+        return self.data.entries.under(posted_e8=posted, qty_share_e8=job.qty_share_e8)
 
     def _replay(self, job: Job, rows: npt.NDArray[Any], script: npt.NDArray[Any] | None) -> Batch:
         begin = time.perf_counter()
@@ -200,11 +217,9 @@ class _Replay:
         stop = np.searchsorted(self.data.result.tape.time_ms, batch.outcomes["exit_ms"], side="right")
         self.totals.run_bars += int((stop - rows["entry_bar"])[taken].sum())
         self.totals.bars_visited += int(batch.outcomes["bars_visited"].sum())
-        self.totals.refused[job.strategy] = self.totals.refused.get(job.strategy, 0) + int((~taken).sum())
         return batch
 
     def _hand_over(self, job: Job, batch: Batch, donors: list[str | None] | None) -> None:
-        assert self.hold is not None
         entries, outcome = self.data.entries, batch.outcomes
         exit_ms = np.where(outcome["exit_ms"] < 0, entries.rows["entry_ms"], outcome["exit_ms"])
         facts = Facts(

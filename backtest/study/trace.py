@@ -6,6 +6,7 @@ Rebuilt from the run's own ledger rows and the tape, with the formulas of the re
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,7 @@ def life(tape: Tape, outcome: dict[str, Any], transfers: pa.Table, fills: pa.Tab
         if row["cause"] in ("liquidation", "exit", "data_end"):
             continue
         change = row["qty_e8"] * side
-        spent = spent + row["cost_e8"] if change > 0 else spent - round(spent * -change / held)
+        spent = spent + row["cost_e8"] if change > 0 else spent - round(Fraction(spent * -change, held))
         held += change
         after = tape.time_ms[bars] >= row["time_ms"]
         qty[after], cost[after] = held, spent

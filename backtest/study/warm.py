@@ -44,7 +44,7 @@ def warm() -> None:
     with tempfile.TemporaryDirectory() as folder:
         lake = Lake(Path(folder))
         synthetic.write(lake, synthetic.generate(1, symbols=study.market.symbols, days=3))
-        run(study, lake, _Nowhere(), study_jobs(study, "warm"))
+        run(study, lake, _Nowhere(), study_jobs(study, "warm"), "warm")
 
 
 if __name__ == "__main__":

@@ -44,9 +44,7 @@ STRATEGIES = [
 ]
 
 
-def small_study(
-    *, strategies: Sequence[dict[str, object]] = STRATEGIES, **sections: dict[str, object]
-) -> Study:
+def small_study(*, strategies: Sequence[dict[str, object]] = STRATEGIES, **sections: dict[str, object]) -> Study:
     """Give the small study, with other strategies, and with keys of its sections replaced."""
     form: dict[str, object] = {name: {**keys, **sections.get(name, {})} for name, keys in SMALL.items()}
     return parse_study({**sections, **form, "strategy": list(strategies)}, "small")
@@ -101,8 +99,10 @@ class Ran:
 def ran(study: Study, lake: Lake) -> Ran:
     """Replay a study of one symbol."""
     sink, all_jobs = Tables(), study_jobs(study, "small")
-    loaded, totals = run(study, lake, sink, all_jobs)
-    return Ran(study, loaded[0], all_jobs, totals, {name: pa.concat_tables(parts) for name, parts in sink.parts.items()})
+    loaded, totals = run(study, lake, sink, all_jobs, "small")
+    return Ran(
+        study, loaded[0], all_jobs, totals, {name: pa.concat_tables(parts) for name, parts in sink.parts.items()}
+    )
 
 
 def make_lake(root: Path, holes: Sequence[int] = (), symbols: Sequence[str] = ("BTCUSDT",)) -> Lake:

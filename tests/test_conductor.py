@@ -1,0 +1,150 @@
+"""The main job, end to end: a study over a small lake, to a folder of results."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from study.small import make_lake, small_study
+
+from backtest import conductor
+from backtest.data.disk import sha256_file
+from backtest.data.store import Lake
+from backtest.errors import CoverageError, StudyError
+from backtest.schema import RESULT_TABLES
+from backtest.study.config import Study
+
+COMPARED = {"outcomes.parquet", "transfers.parquet", "fills.parquet", "actions.parquet"} | {
+    "summary.csv",
+    "report.md",
+    "report.html",
+    "manifest.json",
+}
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    return make_lake(Path(tmp_path_factory.mktemp("lake")))
+
+
+def compare(study: Study, lake: Lake, folder: Path) -> conductor.Comparison:
+    return conductor.compare(study, lake.root, folder, "small", reproduce=["backtest compare small"])
+
+
+@pytest.fixture(scope="module")
+def finished(lake: Lake, tmp_path_factory: pytest.TempPathFactory) -> conductor.Comparison:
+    return compare(small_study(), lake, Path(tmp_path_factory.mktemp("results")) / "small")
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "provenance.json"}
+
+
+def test_a_comparison_leaves_its_tables_summary_report_and_manifest(finished: conductor.Comparison) -> None:
+    assert {path.name for path in finished.folder.iterdir()} == COMPARED | {"provenance.json"}
+    for name, form in RESULT_TABLES.items():
+        assert pq.read_table(finished.folder / f"{name}.parquet").schema == form.arrow()
+    assert pq.read_table(finished.folder / "outcomes.parquet").equals(finished.outcomes)
+
+
+def test_the_manifest_hashes_what_lies_beside_it(finished: conductor.Comparison) -> None:
+    manifest = json.loads((finished.folder / "manifest.json").read_text())
+    assert set(manifest["files"]) == COMPARED - {"manifest.json"}
+    for name, known in manifest["files"].items():
+        assert known["sha256"] == sha256_file(finished.folder / name)
+        if name.endswith(".parquet"):
+            assert known["rows"] == pq.read_metadata(finished.folder / name).num_rows
+
+
+def test_the_same_study_gives_the_same_bytes(finished: conductor.Comparison, lake: Lake, tmp_path: Path) -> None:
+    again = compare(small_study(), lake, tmp_path)
+    assert content(again.folder) == content(finished.folder)
+
+
+def test_without_the_kept_tape_it_gives_the_same_bytes(finished: conductor.Comparison, tmp_path: Path) -> None:
+    again = compare(small_study(), make_lake(tmp_path / "lake"), tmp_path / "out")
+    assert content(again.folder) == content(finished.folder)
+
+
+def test_a_second_call_replaces_the_first(lake: Lake, tmp_path: Path) -> None:
+    compare(small_study(), lake, tmp_path)
+    before = content(tmp_path)
+    compare(small_study(study={"seed": 2}), lake, tmp_path)
+    after = content(tmp_path)
+    assert set(before) == set(after)
+    assert {name for name in COMPARED if before[name] != after[name]} >= {"outcomes.parquet", "manifest.json"}
+
+
+def test_the_report_holds_nothing_of_the_machine(finished: conductor.Comparison, lake: Lake) -> None:
+    for name in COMPARED - {f"{table}.parquet" for table in RESULT_TABLES}:
+        text = (finished.folder / name).read_text()
+        assert str(lake.root) not in text
+        assert str(finished.folder) not in text
+
+
+def test_the_summary_counts_what_the_outcomes_hold(finished: conductor.Comparison) -> None:
+    rows = list(csv.DictReader((finished.folder / "summary.csv").read_text().splitlines()))
+    outcomes = finished.outcomes.to_pylist()
+    assert {row["strategy"] for row in rows} == {outcome["strategy"] for outcome in outcomes}
+    for row in rows:  # a control, replayed once, stands beside both reactions
+        own = [o for o in outcomes if o["strategy"] == row["strategy"] and o["reaction"] in (row["reaction"], "both")]
+        assert int(row["liquidated"]) == sum(o["liquidated"] for o in own)
+
+
+def test_a_worked_liquidation_is_told_in_the_report(finished: conductor.Comparison) -> None:
+    text = (finished.folder / "report.md").read_text()
+    assert "Run hold/BTCUSDT/" in text
+    assert "liquidated, cause price" in text
+
+
+def test_synthetic_data_are_called_so(finished: conductor.Comparison) -> None:
+    assert "synthetic" in (finished.folder / "report.html").read_text().lower()
+
+
+def test_a_study_in_which_nothing_is_liquidated_has_a_report_too(lake: Lake, tmp_path: Path) -> None:
+    done = compare(small_study(entries={"leverage": [1], "side": ["long"]}), lake, tmp_path)
+    assert not any(done.outcomes["liquidated"].to_pylist())
+    assert (tmp_path / "report.html").stat().st_size > 0
+
+
+def test_an_interrupted_call_leaves_the_folder_as_it_was(lake: Lake, tmp_path: Path) -> None:
+    def interrupt(done: int, total: int) -> None:
+        if done > total // 2:
+            raise KeyboardInterrupt
+
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        conductor.compare(small_study(), lake.root, out, "small", progress=interrupt)
+    assert not out.exists()
+    compare(small_study(), lake, out)
+    before = content(out)
+    with pytest.raises(KeyboardInterrupt):
+        conductor.compare(small_study(study={"seed": 2}), lake.root, out, "small", progress=interrupt)
+    assert content(out) == before
+
+
+def test_a_report_that_fails_leaves_nothing(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> str:
+        raise RuntimeError("no report")
+
+    monkeypatch.setattr("backtest.conductor.render_model", fail)
+    with pytest.raises(RuntimeError, match="no report"):
+        compare(small_study(), lake, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_refused_studies_leave_nothing(lake: Lake, tmp_path: Path) -> None:
+    with pytest.raises(StudyError):
+        compare(small_study(entries={"leverage": [125]}), lake, tmp_path / "out")
+    with pytest.raises(CoverageError):
+        compare(small_study(), Lake(tmp_path / "nothing"), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_counts_what_a_run_does(finished: conductor.Comparison, lake: Lake) -> None:
+    planned = conductor.dry_run(small_study(), lake.root, "small")
+    assert planned.runs == finished.totals.runs == len(finished.outcomes)
+    assert planned.jobs * planned.symbols[0]["entries"] == planned.runs
