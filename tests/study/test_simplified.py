@@ -32,7 +32,7 @@ from backtest.study.simplified import (
 from backtest.units import E8, HOUR_MS, time_ms
 from backtest.venues.fees import taker_fee_steps
 from backtest.venues.tiers import Tier, TierTable, tier_tables
-from tests.study.small import make_lake, small_study
+from tests.study.small import small_study
 
 START = time_ms("2023-01-01")
 OPEN = 20_000
@@ -241,11 +241,6 @@ def test_csv_has_a_row_for_every_count() -> None:
 
 
 # --- on a stored market ----------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
-    return make_lake(tmp_path_factory.mktemp("lake"))
 
 
 def test_a_history_is_the_tape_that_studies_are_replayed_on(lake: Lake) -> None:

@@ -21,7 +21,7 @@ from backtest.venues.report import compute, is_liquidated
 from backtest.venues.tiers import TierTable, read_tiers
 from tests.venues.accounts import make_ladder
 
-FAST = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+FAST = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 class Case(NamedTuple):
