@@ -110,7 +110,7 @@ def what_if(position: Position, rules: Sequence[Mapping[str, object]], lake: Pat
     study = single_study(position, rules)
     all_jobs = [job for job in study_jobs(study, WHERE) if job.strategy in (HOLD, STRATEGY)]
     sink = MemorySink()
-    (data,), _ = run(study, Lake(lake), sink, all_jobs)
+    (data,), _ = run(study, Lake(lake), sink, all_jobs, WHERE)
     outcomes = {row["run_id"]: row for row in pa.concat_tables(sink.tables).to_pylist()}
     stories = []
     for run_id, outcome in outcomes.items():

@@ -44,9 +44,14 @@ def test_staged_files_move_together_at_the_end(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", [RuntimeError, KeyboardInterrupt])
 def test_what_fails_leaves_the_folder_as_it_was(kind: type[BaseException], tmp_path: Path) -> None:
     (tmp_path / "outcomes.parquet").write_text("old")
-    with pytest.raises(kind), staged(tmp_path) as staging:
-        (staging / "outcomes.parquet").write_text("half")
-        raise kind
+
+    def begin() -> None:
+        with staged(tmp_path) as staging:
+            (staging / "outcomes.parquet").write_text("half")
+            raise kind
+
+    with pytest.raises(kind):
+        begin()
     assert names(tmp_path) == {"outcomes.parquet"}
     assert (tmp_path / "outcomes.parquet").read_text() == "old"
 

@@ -216,7 +216,7 @@ HOLE_AT_ENTRY = 30 * 24
 
 def test_a_hole_is_an_error_unless_the_study_says_to_flag_it(tmp_path: Path) -> None:
     lake = make_lake(tmp_path, [HOLE])
-    with pytest.raises(CoverageError, match="2023-01-21 06:00.*rows are missing"):
+    with pytest.raises(CoverageError, match=r"2023-01-21 06:00.*rows are missing"):
         ran(small_study(), lake)
 
 
