@@ -14,16 +14,19 @@ from backtest.data.imports import ImportOptions, import_path
 from backtest.data.store import Lake
 from backtest.engine import oracle
 from backtest.errors import StudyError
+from backtest.report.model import summarise
+from backtest.report.terminal import summary_text
 from backtest.study.assumptions import assumptions
-from backtest.study.config import Study, load_study
+from backtest.study.config import Study, load_study, resolved
 from backtest.study.rule_files import load_rules
 from backtest.study.runner import load_symbol, terms
 from backtest.study.verify import verify_runs
 from backtest.units import E8, time_ms
+from tests.analysis import fake
 from tests.study.small import Ran, ran
 
 STUDY = Path(__file__).parents[2] / "reports" / "bybit-buffers" / "study.toml"
-SAMPLE = 3  # runs of each strategy, reaction and end
+SAMPLE = 2  # runs of each strategy, reaction and end
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +54,14 @@ def test_the_report_says_that_the_tiers_are_current(study: Study) -> None:
     assert {"Closing fee", "Initial margin", "Era"} <= said.keys()
 
 
+def test_the_terminal_says_that_the_tiers_are_current(study: Study) -> None:
+    """A table of all dates is named under the table; tables as of each date need no word."""
+    for tiers, said in (("current", True), ("as-of", False)):
+        form = resolved(replace(study, market=replace(study.market, tiers=tiers)))
+        printed = summary_text(form, summarise(form, fake.outcomes(20)))
+        assert ("Tiers: current, one table for all dates." in printed) is said
+
+
 # --- real data -----------------------------------------------------------------------------------------------------
 
 
@@ -73,6 +84,7 @@ def differences(found: Ran) -> dict[str, list[str]]:
     return verify_runs(found.study, found.data, found.jobs, load_rules(), outcomes.take(pa.array(rows)))
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_the_study_is_replayed_by_bybit_s_rules(study: Study, bybit_lake: Lake) -> None:
     """Transfer for transfer; a liquidation leaves nothing, and what was in the wallet goes to insurance."""
@@ -100,6 +112,7 @@ def test_the_oracle_reads_the_same_tiers(study: Study, bybit_lake: Lake) -> None
     assert [int(row.cap * E8) for row in rows[:-1] if row.cap] == tape.tier_cap_e8[0][:-1].tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_large_positions_step_down_before_they_are_taken_over(study: Study, bybit_lake: Lake) -> None:
     """A notional of 10 million lies above tier 1: part is closed at the mark first, as the oracle has it."""
