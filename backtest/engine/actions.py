@@ -95,8 +95,6 @@ def do_increase(tape: Market, plan: Plan, book: Book, run: Run, share: int, base
     qty = mul_floor(run.qty, share) // run.step * run.step
     if qty == 0:
         return BELOW_STEP
-    if not leverage_allowed(tape, run.table, run.qty + qty, mark, run.leverage_e2):
-        return LEVERAGE_CAP
     buying = run.side > 0
     price = slipped(base, plan.slippage_e8, buying)
     value = fill_value(qty, price, buying)
@@ -106,6 +104,8 @@ def do_increase(tape: Market, plan: Plan, book: Book, run: Run, share: int, base
         margin += fee_reserve(value, run.side, run.leverage_e2, run.taker)
     if margin > run.balance[at.FREE]:
         return INSUFFICIENT_FREE
+    if not leverage_allowed(tape, run.table, run.qty + qty, mark, run.leverage_e2):
+        return LEVERAGE_CAP
     transfer(book, run, at.K_ADD_MARGIN, at.FREE, at.MARGIN, margin, at.C_RULE, rule)
     run.qty += qty
     run.cost += value
@@ -161,7 +161,7 @@ def do_remove_margin(tape: Market, book: Book, run: Run, amount: int, source: in
 def do_set_leverage(tape: Market, plan: Plan, run: Run, leverage: float, mark: int) -> int:
     """Set another leverage, if the tier allows it and equity covers the initial margin at it."""
     leverage_e2 = int(np.floor(leverage * 100.0 + 0.5))
-    if leverage_e2 < 100:
+    if leverage_e2 < 1:
         return INVALID_AMOUNT
     if not leverage_allowed(tape, run.table, run.qty, mark, leverage_e2):
         return LEVERAGE_CAP

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from backtest.engine.compile import inner
 from backtest.engine.exposure import settle_exposure
 from backtest.engine.glance import note_extremes
-from backtest.engine.path import LIQUIDATION, close_stretch, holds
+from backtest.engine.path import LIQUIDATION, close_stretch, holds, see
 from backtest.engine.position import forced_close, measure_at
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ def test_after_fill(tape: Market, plan: Plan, desk: Desk, run: Run, mark: int) -
     """Make the liquidation test after fills at a mark."""
     if run.qty == 0 or run.reason != RUNNING:
         return
+    see(run, mark, mark)
     if plan.liquidate and holds(tape, plan, run, LIQUIDATION, mark):
         liquidate(tape, plan, desk, run, mark, fee_cause(tape, run, mark))
     else:

@@ -220,7 +220,6 @@ def at_open(tape: Market, plan: Plan, desk: Desk, run: Run, entry: Any, bar: int
         play_script(tape, plan, desk, run, bar, entry.script_stop)
     call_woken(tape, plan, desk, run, bar, arrived, filled)
     if run.reason == RUNNING:
-        see(run, mark, mark)
         test_after_fill(tape, plan, desk, run, mark)
     if bar == run.baseline_liq_bar:
         run.baseline_qty = run.qty

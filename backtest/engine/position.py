@@ -183,19 +183,28 @@ def step_down_qty(tape: Market, plan: Plan, run: Run, price: int, mark: int) -> 
 
 
 @inner
-def forced_fill(plan: Plan, book: Book, run: Run, qty: int, price: int, base: int, mark: int) -> None:
-    """Close a quantity for the venue: no commission, a clearance fee out of what is left.
+def forced_fill(plan: Plan, book: Book, run: Run, qty: int, mark: int) -> None:
+    """Close a quantity for the venue near the mark: no commission, a clearance fee out of what is left.
 
-    Slippage is what the fill loses against the base price; a fill saved at the bankruptcy price loses nothing.
+    Slippage is what the fill loses against the mark; a fill saved at the bankruptcy price loses nothing.
     """
     buying = run.side < 0
-    _, value = take_off(book, run, qty, price, mark, at.C_LIQUIDATION, -1)
-    before = fill_value(qty, base, buying)
+    _, value = take_off(book, run, qty, forced_price(plan, run, mark), mark, at.C_LIQUIDATION, -1)
+    before = fill_value(qty, mark, buying)
     run.slippage += max(0, value - before if buying else before - value)
     run.forced_qty += qty
     fee = clearance_fee(plan, run.balance[at.MARGIN], value)
     run.clearance += fee
     transfer(book, run, at.K_CLEARANCE, at.MARGIN, at.INSURANCE, fee, at.C_LIQUIDATION, -1)
+
+
+@inner
+def take_over(book: Book, run: Run, mark: int) -> None:
+    """Hand the whole position over at the bankruptcy price: no slippage, no fee, and nothing comes back."""
+    run.forced_qty += run.qty
+    take_off(book, run, run.qty, bankruptcy_price(run), mark, at.C_LIQUIDATION, -1)
+    left = max(0, run.balance[at.MARGIN])
+    transfer(book, run, at.K_TAKEOVER, at.MARGIN, at.INSURANCE, left, at.C_LIQUIDATION, -1)
 
 
 @inner
@@ -209,16 +218,14 @@ def forced_close(tape: Market, plan: Plan, book: Book, run: Run, mark: int) -> N
         else:
             part = step_down_qty(tape, plan, run, forced_price(plan, run, mark), mark)
     if part > 0:
-        forced_fill(plan, book, run, part, forced_price(plan, run, mark), mark, mark)
+        forced_fill(plan, book, run, part, mark)
         refresh_fee_reserve(plan, run)
         equity, maintenance, _ = measure_at(tape, run, mark)
         if equity > maintenance:
             return
-    price = bankruptcy_price(run) if plan.takeover else forced_price(plan, run, mark)
-    forced_fill(plan, book, run, run.qty, price, price if plan.takeover else mark, mark)
     if plan.takeover:
-        transfer(
-            book, run, at.K_TAKEOVER, at.MARGIN, at.INSURANCE, max(0, run.balance[at.MARGIN]), at.C_LIQUIDATION, -1
-        )
+        take_over(book, run, mark)
+    else:
+        forced_fill(plan, book, run, run.qty, mark)
     flatten(book, run, at.C_LIQUIDATION, -1)
     refresh_fee_reserve(plan, run)

@@ -27,7 +27,7 @@ from backtest.engine.exposure import hours_e2
 from backtest.engine.ledger import Book, record_fill, transfer
 from backtest.engine.liquidation import R_DATA_END, R_LIQUIDATED, R_REFUSED, RUNNING, end_breach, end_run
 from backtest.engine.opening import at_open, close_all, first_bar_at
-from backtest.engine.path import close_stretch
+from backtest.engine.path import close_stretch, see
 from backtest.engine.plan import EVERY, NONE
 from backtest.engine.position import fill_value, refresh_fee_reserve, slipped
 from backtest.engine.walk import walk
@@ -162,6 +162,7 @@ def enter_position(plan: Plan, book: Book, run: Run, qty: int, base: int, mark: 
     transfer(book, run, at.K_FEE, at.MARGIN, at.FEES, fee, at.C_ENTRY, -1)
     run.paid_since_test = fee
     refresh_fee_reserve(plan, run)
+    see(run, mark, mark)
 
 
 @inner

@@ -43,18 +43,21 @@ def remember(tape: Market, plan: Plan, run: Run, price: int) -> None:
 def settle(tape: Market, plan: Plan, desk: Desk, run: Run, price: int, base: int, test: bool) -> bool:
     """Do all that happens at one point of the path: liquidation first, then wakes in list order.
 
-    Tells whether there was a forced close; after one, `test` is spent.
+    Tells whether the way's own test closed something; after that, `test` is spent. The test after an action is another.
     """
     forced, acted = False, False
     while run.reason == RUNNING:
         if plan.next_open:
             remember(tape, plan, run, price)
-        if test and plan.liquidate and holds(tape, plan, run, LIQUIDATION, price):
+        if (test or acted) and plan.liquidate and holds(tape, plan, run, LIQUIDATION, price):
             liquidate(tape, plan, desk, run, price, fee_cause(tape, run, price) if acted else BY_PRICE)
-            forced, test = True, False
+            if not acted:
+                forced, test = True, False
+            acted = False
             continue
         if acted:
             run.paid_since_test = 0
+            acted = False
         called = False
         for wake in range(plan.wake_count):
             if not plan.next_open and may_wake(plan, run, wake) and holds(tape, plan, run, wake, price):
