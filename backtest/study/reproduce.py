@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+import backtest
 from backtest.data.store import Lake
 from backtest.errors import IntegrityError
 from backtest.study.results import Results, open_results
@@ -73,7 +75,10 @@ def reproduce(results: Results, lake: Path) -> Verification:
 
 def _run_again(folder: Path, lake: Path, out: Path) -> None:
     command = [sys.executable, "-m", "backtest", "rerun", str(folder), "--lake", str(lake), "--out", str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # The very package that runs here, wherever it was started from.
+    found_in = str(Path(backtest.__file__).parents[1])
+    path = os.pathsep.join(filter(None, (found_in, os.environ.get("PYTHONPATH"))))
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": path})
     if done.returncode:
         reasons = [line.removeprefix("error: ") for line in done.stderr.splitlines() if line.startswith("error: ")]
         raise IntegrityError.at(folder, f"cannot be run again: {'; '.join(reasons) or done.stderr[-500:]}")
