@@ -11,7 +11,7 @@ from backtest.engine.arithmetic import mul_ceil, mul_floor, ratio_ceil, split_pr
 from backtest.engine.compile import inner
 from backtest.engine.exposure import settle_exposure
 from backtest.engine.ledger import Book, record_action, record_fill, transfer
-from backtest.engine.margin import fee_reserve, tier_index
+from backtest.engine.margin import tier_index
 from backtest.engine.path import close_stretch
 from backtest.engine.position import (
     fill_value,
@@ -100,8 +100,6 @@ def do_increase(tape: Market, plan: Plan, book: Book, run: Run, share: int, base
     value = fill_value(qty, price, buying)
     fee = mul_ceil(value, run.taker)
     margin = ratio_ceil(value, 0, 100, run.leverage_e2) + fee
-    if plan.fee_reserve:
-        margin += fee_reserve(value, run.side, run.leverage_e2, run.taker)
     if margin > run.balance[at.FREE]:
         return INSUFFICIENT_FREE
     if not leverage_allowed(tape, run.table, run.qty + qty, mark, run.leverage_e2):
@@ -139,7 +137,7 @@ def do_add_margin(plan: Plan, book: Book, run: Run, queue: Any, amount: int, sou
         return DONE
     transfer(book, run, at.K_SEND, at.RESERVE, at.TRANSIT, amount, at.C_RULE, rule)
     place = run.queue_tail % len(queue)
-    queue[place, 0] = run.time_ms + plan.latency_ms
+    queue[place, 0] = run.latency_from_ms + plan.latency_ms
     queue[place, 1] = amount
     queue[place, 2] = rule
     run.queue_tail += 1
@@ -158,10 +156,10 @@ def do_remove_margin(tape: Market, book: Book, run: Run, amount: int, source: in
 
 
 @inner
-def do_set_leverage(tape: Market, plan: Plan, run: Run, leverage: float, mark: int) -> int:
-    """Set another leverage, if the tier allows it and equity covers the initial margin at it."""
-    leverage_e2 = int(np.floor(leverage * 100.0 + 0.5))
-    if leverage_e2 < 1:
+def do_set_leverage(tape: Market, plan: Plan, run: Run, leverage: int, mark: int) -> int:
+    """Set another leverage, in whole hundredths, if the tier allows it and equity covers the initial margin at it."""
+    leverage_e2 = leverage // 1_000_000
+    if leverage_e2 < 100:
         return INVALID_AMOUNT
     if not leverage_allowed(tape, run.table, run.qty, mark, leverage_e2):
         return LEVERAGE_CAP
@@ -193,8 +191,6 @@ def do_action(
     """Do one verb at a base price and mark; give DONE or the reason of the refusal."""
     if not np.isfinite(amount) or abs(amount) >= AMOUNT_MAX:
         return INVALID_AMOUNT
-    if verb == V_SET_LEVERAGE:
-        return do_set_leverage(tape, plan, run, amount, mark)
     fixed = to_fixed(amount)
     if verb == V_REDUCE:
         return do_reduce(plan, book, run, fixed, target == 1, base, mark, rule)
@@ -203,6 +199,8 @@ def do_action(
         return DONE
     if verb == V_INCREASE:
         return do_increase(tape, plan, book, run, fixed, base, mark, rule)
+    if verb == V_SET_LEVERAGE:
+        return do_set_leverage(tape, plan, run, fixed, mark)
     if verb == V_MOVE_MARGIN:
         if fixed > 0:
             return do_add_margin(plan, book, run, queue, fixed, target, rule)

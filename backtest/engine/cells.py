@@ -34,6 +34,8 @@ _FIELDS = [
     "slippage",
     "turnover",
     "added",
+    "rule_fills",
+    "latency_from_ms",
     "clearance",
     "actions",
     "refused",
@@ -82,6 +84,8 @@ _FIELDS = [
 #   stretch_low, stretch_high    least and largest mark seen since the state last changed; -1: none yet
 #   count_bound                  bars before this one have had the present quantity
 #   before_path_high, _low       notional-hours at the start of a path, in case the run ends on it
+#   rule_fills                   fills of rules and scripts so far
+#   latency_from_ms              from when a transfer asked for now is on its way
 #   entered_bar, old_*           bar at which a segment was entered and what held just before: the cause of a breach
 #   called, pending              bit masks over the wakes: called in this bar, remembered for the next open
 RUN_STATE = np.dtype(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from backtest.engine import cells as at
 from backtest.engine.compile import inner
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ def record_fill(
 ) -> None:
     """Write a change of position."""
     run.turnover += value
+    run.rule_fills += cause == at.C_RULE
     if not book.record:
         return
     row = book.cursor[1]

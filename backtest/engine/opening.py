@@ -148,9 +148,11 @@ def call_remembered(tape: Market, plan: Plan, desk: Desk, run: Run, bar: int) ->
     """Call the wakes that held on the path of the bar before, in list order."""
     pending = run.pending
     run.pending = 0
+    run.latency_from_ms = tape.bars[bar - 1].time_ms + tape.interval_ms
     for wake in range(plan.wake_count):
         if (pending >> wake) & 1 and run.reason == RUNNING:
             wake_at_open(tape, plan, desk, run, bar, wake)
+    run.latency_from_ms = run.time_ms
 
 
 @inner
@@ -196,6 +198,7 @@ def at_open(tape: Market, plan: Plan, desk: Desk, run: Run, entry: Any, bar: int
     mark = tape.bars[bar].mark_open_e8
     run.bar = bar
     run.time_ms = tape.bars[bar].time_ms
+    run.latency_from_ms = run.time_ms
     run.count_bound = bar
     arrived, filled = False, bar == run.entry_bar
     if bar > run.entry_bar:
@@ -212,10 +215,10 @@ def at_open(tape: Market, plan: Plan, desk: Desk, run: Run, entry: Any, bar: int
             close_all(tape, plan, desk, run, tape.bars[bar].trade_open_e8, mark, at.C_EXIT)
             end_run(run, R_HORIZON, run.time_ms)
         if run.reason == RUNNING:
-            qty = run.qty
+            fills = run.rule_fills
             call_remembered(tape, plan, desk, run, bar)
             play_script(tape, plan, desk, run, bar, entry.script_stop)
-            filled = run.qty != qty
+            filled = run.rule_fills != fills
     else:
         play_script(tape, plan, desk, run, bar, entry.script_stop)
     call_woken(tape, plan, desk, run, bar, arrived, filled)

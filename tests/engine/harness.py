@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import lru_cache
 from typing import Any
 
 import kernel_rules
@@ -39,26 +38,25 @@ def to_rules(uses: tuple[oracle.RuleUse, ...]) -> Rules:
     return prepare(prepared)
 
 
-@lru_cache(maxsize=64)
-def _tape(key: int, stop_ms: int) -> schema.Tape | None:
-    market = _MARKETS[key]
+BAR_FIELDS = ("trade_open", "trade_close", "mark_open", "mark_high", "mark_low", "mark_open")
+
+
+def to_tape(market: oracle.Market, stop_ms: int) -> schema.Tape | None:
+    """Lay a market out as a tape, without the bars at or after `stop_ms`; None where none is left."""
     bars = [bar for bar in market.bars if bar.time_ms < stop_ms]
     if not bars:
         return None
     columns = [np.array([to_e8(getattr(bar, name)) for bar in bars], np.int64) for name in BAR_FIELDS]
+    opens = {bar.time_ms for bar in bars}  # a rate without its bar is not paid: the oracle's rates are joined already
     tables = [TierTable("TEST", first, first, tuple(_tiers(rows)), "test") for first, rows in market.tiers]
     return tape_from_arrays(
         market.interval_ms,
         np.array([bar.time_ms for bar in bars], np.int64),
         *columns,
-        [(time, to_e8(rate)) for time, rate in sorted(market.funding.items()) if time < stop_ms],
+        [(time, to_e8(rate)) for time, rate in sorted(market.funding.items()) if time in opens],
         tables,
         [(time, to_e8(rate)) for time, rate in market.taker],
     )
-
-
-BAR_FIELDS = ("trade_open", "trade_close", "mark_open", "mark_high", "mark_low", "mark_open")
-_MARKETS: dict[int, oracle.Market] = {}
 
 
 def _tiers(rows: tuple[oracle.TierRow, ...]) -> list[Tier]:
@@ -69,11 +67,6 @@ def _tiers(rows: tuple[oracle.TierRow, ...]) -> list[Tier]:
         out.append(Tier(floor, cap, to_e8(row.rate), to_e8(row.deduction), leverage))
         floor = cap or 0
     return out
-
-
-def to_tape(market: oracle.Market, stop_ms: int) -> schema.Tape | None:
-    _MARKETS[id(market)] = market
-    return _tape(id(market), stop_ms)
 
 
 def to_terms(plan: oracle.Plan) -> Terms:
@@ -109,16 +102,34 @@ def to_run(tape: schema.Tape, plan: oracle.Plan) -> Any:
     return run
 
 
+BOOK_ROWS = 1 << 12
+
+
 def run_kernel(market: oracle.Market, plan: oracle.Plan, *, skip: bool = True) -> oracle.Result:
     """Replay one run in the kernel."""
     tape = to_tape(market, plan.stop_ms)
     if tape is None:
         raise ValueError("a world without bars")
-    rules = to_rules(plan.rules)
+    return replay_tape(tape, plan, to_rules(plan.rules), skip=skip)
+
+
+def replay_tape(
+    tape: schema.Tape, plan: oracle.Plan, rules: Rules, *, skip: bool = True, keep_all: bool = True, record: bool = True
+) -> oracle.Result:
+    """Replay one run in the kernel over a tape that is laid out already."""
     next_open = plan.reaction == "next_open"
     kernel_plan = to_terms(plan).plan(rules, next_open=next_open, liquidate=plan.liquidation, skip=skip)
     script = np.array([tuple(action) for action in plan.script], SCRIPT_ROW)
-    batch = replay_batch(market_of(tape), kernel_plan, rules, to_run(tape, plan), script=script, keep_all=True, book_rows=1 << 12)
+    batch = replay_batch(
+        market_of(tape),
+        kernel_plan,
+        rules,
+        to_run(tape, plan),
+        script=script,
+        keep_all=keep_all,
+        record=record,
+        book_rows=BOOK_ROWS,
+    )
     return to_result(batch, plan)
 
 
@@ -162,10 +173,9 @@ def to_result(batch: Batch, plan: oracle.Plan) -> oracle.Result:
 def to_outcome(row: Any, plan: oracle.Plan) -> dict[str, object]:
     value = {name: int(row[name]) for name in OUTCOME_ROW.names or ()}
     refused = value["reason"] == schema.EXIT_REASONS.index("refused")
-    share = (
-        None if refused or not value["entry_qty_e8"] else _half_even(value["forced_qty_e8"] * E8, value["entry_qty_e8"])
-    )
-    named = {
+    entry_qty = value["entry_qty_e8"]
+    share = _half_even(value["forced_qty_e8"] * E8, entry_qty) if entry_qty else 0
+    named: dict[str, object] = {
         "exit_reason": schema.EXIT_REASONS[value["reason"]],
         "refusal": schema.REFUSALS[value["refusal"]] if value["refusal"] >= 0 else None,
         "liquidated": bool(value["liquidated"]),
@@ -174,7 +184,12 @@ def to_outcome(row: Any, plan: oracle.Plan) -> dict[str, object]:
         "liquidated_share_e8": share,
         "equity_start_e8": to_e8(plan.capital),
         "min_buffer_ppm": None if value["min_buffer_ppm"] == BUFFER_NONE else value["min_buffer_ppm"],
+        "max_margin_ratio_ppm": None if refused else value["max_margin_ratio_ppm"],
     }
+    if refused:
+        named["max_margin_ratio_ppm"] = None
+    if refused:
+        named["largest_deficit_e8"] = None
     for name in ("exit_ms", "liquidation_ms", "liquidation_price_e8", "qty_at_baseline_liquidation_e8"):
         named[name] = value[name] if value[name] >= 0 else None
     return {**value, **named}
@@ -183,3 +198,22 @@ def to_outcome(row: Any, plan: oracle.Plan) -> dict[str, object]:
 def _half_even(a: int, b: int) -> int:
     quotient, rest = divmod(a, b)
     return quotient + (2 * rest > b or (2 * rest == b and quotient % 2 == 1))
+
+
+def compare(expected: oracle.Result, actual: oracle.Result, *, probe: bool = False) -> list[str]:
+    """Say where two results differ: the first row of each table, and every outcome figure both know.
+
+    The largest deficit is what a probe is for; beside it the two mean different things by it.
+    """
+    lines = []
+    for table in ("transfers", "fills", "actions"):
+        ours, theirs = getattr(expected, table), getattr(actual, table)
+        if ours != theirs:
+            same = min(len(ours), len(theirs))
+            at = next((i for i in range(same) if ours[i] != theirs[i]), same)
+            rows = [rows[at] if at < len(rows) else "nothing" for rows in (ours, theirs)]
+            lines.append(f"{table}[{at}]: {rows[0]} != {rows[1]}")
+    for name, value in expected.outcome.items():
+        if name in actual.outcome and value != actual.outcome[name] and (probe or name != "largest_deficit_e8"):
+            lines.append(f"{name}: {value} != {actual.outcome[name]}")
+    return lines

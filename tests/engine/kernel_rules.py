@@ -59,3 +59,25 @@ def patient_top_up(state, p):
     if state.memory[0] < p.calls:
         return HOLD
     return move_margin(p.amount)
+
+
+@rule(wake=every_bar(), first=param(0.0, **ANY, help="verb to begin with"), size=param(0.3, **ANY, help="share"))
+def turns(state, p):
+    """Ask for another verb at each call: every kind of action, some of which the venue refuses."""
+    turn = (state.memory[0] + p.first) % 8.0
+    state.memory[0] += 1.0
+    if turn == 0.0:
+        return reduce(p.size, put_back=True)
+    if turn == 1.0:
+        return move_margin(p.size * state.initial_margin)
+    if turn == 2.0:
+        return increase(p.size)
+    if turn == 3.0:
+        return move_margin(-p.size * (state.equity - state.initial_margin))
+    if turn == 4.0:
+        return set_leverage(state.leverage * (0.5 + p.size))
+    if turn == 5.0:
+        return move_margin(p.size * state.free, source="free")
+    if turn == 6.0:
+        return reduce(p.size)
+    return move_margin(-p.size * state.wallet, source="free")

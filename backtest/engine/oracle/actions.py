@@ -13,6 +13,8 @@ from backtest.errors import RuleError
 from backtest.schema import VERBS
 
 DAY_MS = 86_400_000
+LEVERAGE_STEP = E8 // 100
+AMOUNT_LIMIT = 9 * 10**10
 SOURCES = ("reserve", "free")
 
 
@@ -67,7 +69,7 @@ class Desk:
             return "done"
         if verb not in ("reduce", "increase", "move_margin", "set_leverage"):
             return "not_supported"
-        if not math.isfinite(request.amount):
+        if not math.isfinite(request.amount) or abs(request.amount) >= AMOUNT_LIMIT:
             return "invalid_amount"
         amount = float_e8(request.amount)
         if amount == 0 or (amount < 0 and verb != "move_margin"):
@@ -109,6 +111,9 @@ class Desk:
 
     def _set_leverage(self, leverage: int, scene: Scene) -> str:
         account, mark = self.account, scene.at.mark
+        leverage -= leverage % LEVERAGE_STEP
+        if leverage < E8:
+            return "invalid_amount"
         position = replace(account.position, leverage=leverage)
         figures = position.figures(account.wallet, mark)
         if not position.allows(leverage, mark) or figures.initial > figures.equity:
