@@ -8,57 +8,60 @@ from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
-WIDTH, LEFT, TOP, ROW = 860, 220, 64, 26
-BAR = 460  # width of the longest bar
+TITLE = "Liquidated, or out of the market when it would have been: BTCUSDT on Binance, 2020 to 2026"
+LEGEND = "red: liquidated, a bot inside the bar; pale: at the next hourly open; grey: not liquidated, but holding under half by then"
+WIDTH, LEFT, TOP, ROW, BAR = 860, 170, 64, 26, 480
+INK, SOFT, RED, PALE, GREY = "#1b1f24", "#57606a", "#b5432a", "#f0b7a4", "#d8dee4"
 
 
 class Row(NamedTuple):
-    """A strategy's liquidated runs, where a bot is never late and where it acts at the next open."""
+    """A strategy's liquidated runs under both reactions, and the runs that had left under the later one."""
 
     strategy: str
     intrabar: int
     next_open: int
+    exited: int
 
 
 def rows(table: str) -> list[Row]:
-    """Read strategies and liquidated runs from a printed table, without the shuffled twins."""
+    """Read a printed table, without the shuffled twins."""
     found = []
     for line in table.splitlines():
-        match = re.match(r"([a-z][\w.-]*) +([\d,]+)(?: / ([\d,]+))? ", line)
-        if match:
-            first = int(match[2].replace(",", ""))
-            found.append(Row(match[1], first, int(match[3].replace(",", "")) if match[3] else first))
+        cells = re.split(r" {2,}", line)
+        if re.fullmatch(r"[a-z][a-z0-9.-]*", cells[0]):
+            liquidated, exited = ([int(n.replace(",", "")) for n in cells[i].split(" / ")] for i in (1, 4))
+            found.append(Row(cells[0], liquidated[0], liquidated[-1], exited[-1]))
     return found
 
 
-def draw(table: str, title: str) -> str:
-    """Give the picture as SVG: a bar for each strategy, the later reaction paler behind the faster one."""
+def draw(table: str) -> str:
+    """Give the picture as SVG, a bar for each strategy."""
     bars = rows(table)
-    scale = BAR / max(row.next_open for row in bars)
+    scale = BAR / max(row.next_open + row.exited for row in bars)
     height = TOP + ROW * len(bars) + 16
+
+    def text(x: float, y: int, words: str, style: str) -> str:
+        return f'<text x="{x:.1f}" y="{y}" {style}>{escape(words)}</text>'
+
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(title)}"'
-        ' font-family="system-ui, sans-serif" font-size="13">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" '
+        f'aria-label="{escape(TITLE)}" font-family="system-ui, sans-serif" font-size="13">',
         f'<rect width="{WIDTH}" height="{height}" fill="#fff"/>',
-        f'<text x="16" y="24" font-size="15" font-weight="600" fill="#1b1f24">{escape(title)}</text>',
-        '<text x="16" y="44" fill="#57606a">dark: a bot that reacts inside the bar; pale: one that acts at the next '
-        "open, an hour later</text>",
+        text(16, 24, TITLE, f'font-size="15" font-weight="600" fill="{INK}"'),
+        text(16, 44, LEGEND, f'fill="{SOFT}"'),
     ]
     for place, row in enumerate(bars):
         y = TOP + ROW * place
+        parts.append(text(LEFT - 10, y + 15, row.strategy, f'text-anchor="end" fill="{INK}"'))
+        for runs, color in ((row.next_open + row.exited, GREY), (row.next_open, PALE), (row.intrabar, RED)):
+            parts.append(f'<rect x="{LEFT}" y="{y + 2}" width="{runs * scale:.1f}" height="18" fill="{color}"/>')
         count = f"{row.intrabar:,}" if row.intrabar == row.next_open else f"{row.intrabar:,} / {row.next_open:,}"
-        end = LEFT + row.next_open * scale
-        parts += [
-            f'<text x="{LEFT - 10}" y="{y + 15}" text-anchor="end" fill="#1b1f24">{escape(row.strategy)}</text>',
-            f'<rect x="{LEFT}" y="{y + 2}" width="{row.next_open * scale:.1f}" height="18" fill="#f0b7a4"/>',
-            f'<rect x="{LEFT}" y="{y + 2}" width="{row.intrabar * scale:.1f}" height="18" fill="#b5432a"/>',
-            f'<text x="{end + 8:.1f}" y="{y + 15}" fill="#1b1f24">{count}</text>',
-        ]
+        words = f"{count}, left {row.exited:,}" if row.exited else count
+        parts.append(text(LEFT + (row.next_open + row.exited) * scale + 8, y + 15, words, f'fill="{INK}"'))
     return "\n".join([*parts, "</svg>", ""])
 
 
 if __name__ == "__main__":
     source = Path(sys.argv[1])
-    name = source.parent.name
-    text = draw(source.read_text(encoding="utf-8"), "Liquidated runs by strategy: BTCUSDT on Binance, 2020 to 2026")
-    (Path(__file__).parent / f"{name}.svg").write_text(text, encoding="utf-8")
+    picture = draw(source.read_text(encoding="utf-8"))
+    Path(__file__).with_name(f"{source.parent.name}.svg").write_text(picture, encoding="utf-8")
