@@ -1,4 +1,4 @@
-"""`backtest data`: import files into the lake, list it, check it, ask it."""
+"""`backtest data`: pull or import into the lake, list it, check it, ask it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from backtest.cli import pull
 from backtest.cli.output import LAKE, Json, LakeFolder, note, print_table, say, say_json
 from backtest.cli.rows import encoded, print_rows
 from backtest.errors import BacktestError, DataError, UsageError
@@ -28,7 +29,10 @@ class Form(StrEnum):
     parquet = "parquet"
 
 
-data = typer.Typer(name="data", help="Import, list, check and query market data.", no_args_is_help=True)
+data = typer.Typer(name="data", help="Pull, import, list, check and query market data.", no_args_is_help=True)
+
+
+pull.register(data)
 
 
 def register(app: typer.Typer) -> None:
@@ -210,7 +214,7 @@ def _form_of(out: Path | None) -> Form:
 
 
 def _empty(lake: Path) -> str:
-    return f"{lake} holds nothing yet; fill it with: backtest data import PATH"
+    return f"{lake} holds nothing yet; fill it with: backtest data pull majors, or backtest data import PATH"
 
 
 def _files(path: Path) -> list[Path]:

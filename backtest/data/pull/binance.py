@@ -1,0 +1,88 @@
+"""Binance's REST interface, for the days that the archive does not have yet.
+
+`/fapi/v1/klines` and its sisters: at most 1500 bars a page, oldest first (1000 for funding); `/dapi` for COIN-M.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from backtest.data.manifest import Dataset
+from backtest.data.pull.hosts import Host
+from backtest.data.pull.http import Client, read_json
+from backtest.data.pull.periods import Period
+from backtest.data.pull.pieces import piece_of_records
+from backtest.data.sources.rows import PRICE_COLUMNS
+from backtest.data.store import Piece
+
+_PATHS = {
+    "klines": "klines",
+    "mark_price": "markPriceKlines",
+    "index_price": "indexPriceKlines",
+    "premium_index": "premiumIndexKlines",
+    "funding_rate": "fundingRate",
+}
+_ROOTS = {"binance": "fapi/v1", "binance-coinm": "dapi/v1"}
+_BARS_MAX, _FUNDING_MAX = 1500, 1000
+_FUNDING_PACE_S = 0.7  # 500 requests in 5 minutes, shared with fundingInfo
+_COLUMNS = {
+    "klines": (*PRICE_COLUMNS, "volume", "quote_volume", "trade_count"),
+    "funding_rate": ("funding_rate", "mark_price"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class BinanceRest:
+    """The interface at `host`, of USD-M or COIN-M as the dataset's venue says."""
+
+    client: Client
+    host: Host
+
+    def source(self, dataset: Dataset, period: Period) -> str:
+        """Name what is asked for, as the manifest lists it."""
+        bars = "" if dataset.table == "funding_rate" else f" {dataset.interval}"
+        return f"{self._path(dataset)} {dataset.symbol}{bars} {period.text}"
+
+    def fetch(self, dataset: Dataset, period: Period) -> Piece | None:
+        """Fetch the rows of a period that is over; None where there are none. Raises `SourceError`, `DataError`."""
+        funding = dataset.table == "funding_rate"
+        limit = _FUNDING_MAX if funding else _BARS_MAX
+        params: dict[str, object] = {"pair" if dataset.table == "index_price" else "symbol": dataset.symbol}
+        if not funding:
+            params["interval"] = dataset.interval
+        records: dict[int, list[str]] = {}
+        start_ms = period.start_ms
+        while start_ms < period.stop_ms:
+            span = {"startTime": start_ms, "endTime": period.stop_ms - 1, "limit": limit}
+            page = self._page(dataset, params | span)
+            records |= {time: cells for time, cells in page if start_ms <= time < period.stop_ms}
+            if len(page) < limit or max(records, default=0) < start_ms:
+                break
+            start_ms = max(records) + 1
+        columns = _COLUMNS.get(dataset.table, PRICE_COLUMNS)
+        return piece_of_records(dataset, self.source(dataset, period), columns, records)
+
+    def _page(self, dataset: Dataset, params: dict[str, object]) -> list[tuple[int, list[str]]]:
+        def parse(body: bytes) -> list[tuple[int, list[str]]]:
+            answer = read_json(body)
+            if not isinstance(answer, list):
+                raise ValueError("it is not a list of rows")
+            try:
+                return [_record(dataset.table, row) for row in answer]
+            except (KeyError, IndexError, TypeError) as error:
+                raise ValueError(f"a row lacks {error}") from None
+
+        funding = dataset.table == "funding_rate"
+        pace_s = max(self.host.pace_s, _FUNDING_PACE_S) if funding and self.host.pace_s else self.host.pace_s
+        return self.client.get(f"{self.host.url}/{self._path(dataset)}", parse, params, pace_s=pace_s) or []
+
+    def _path(self, dataset: Dataset) -> str:
+        return f"{_ROOTS[dataset.venue]}/{_PATHS[dataset.table]}"
+
+
+def _record(table: str, row: Any) -> tuple[int, list[str]]:
+    if table == "funding_rate":
+        return int(row["fundingTime"]), [str(row["fundingRate"]), str(row.get("markPrice") or "")]
+    cells = row[1:5] if table != "klines" else [*row[1:6], row[7], row[8]]
+    return int(row[0]), [str(cell) for cell in cells]
