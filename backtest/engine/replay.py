@@ -73,6 +73,7 @@ def advance(tape: Market, plan: Plan, desk: Desk, run: Run, entry: Any) -> None:
     while run.reason == RUNNING:
         if not opened:
             if bar == bars:
+                run.bar = bars - 1
                 run.count_bound = bars
                 run.time_ms = tape.bars[bars - 1].time_ms + tape.interval_ms
                 close_stretch(tape, run)

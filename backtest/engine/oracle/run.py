@@ -130,7 +130,8 @@ class _Run:
         self._finish(reason, at)
 
     def _finish(self, reason: str, at: Moment) -> None:
-        self.account.transfer(at, "return", "transit", "reserve", self.account.balances["transit"])
+        back = at._replace(rule=-1)  # nobody asked for it
+        self.account.transfer(back, "return", "transit", "reserve", self.account.balances["transit"])
         self.breaches.end()
         self.story.exit_ms, self.story.exit_reason = at.time_ms, reason
 
