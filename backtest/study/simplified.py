@@ -168,7 +168,6 @@ class LadderCount:
     upper: int  # in tier 2 or above
     highest: int  # the highest tier reached
     partial: int  # of `upper`: the step-down never took the whole position
-    median_share: float | None  # of the position that forced closes took, over `upper`
     missed: int  # of `upper`: not liquidated at the rate of tier 1
     late: int
     hours_late: float | None
@@ -244,7 +243,6 @@ def _count_ladder(group: list[Verdicts], capital_e8: int, symbol: str) -> Ladder
         upper=int(upper.sum()),
         highest=int(tier.max(initial=0)),
         partial=int((share < 1).sum()),
-        median_share=float(np.median(share)) if len(share) else None,
         missed=missed,
         late=len(late),
         hours_late=_median_hours(late),

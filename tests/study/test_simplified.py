@@ -227,7 +227,7 @@ def test_errors_are_counted_by_kind_and_summed_over_symbols() -> None:
 
 def test_the_ladder_is_counted_over_its_upper_tiers() -> None:
     (row, _) = count_ladder([verdicts("AAAUSDT", [5, 5, 5, -1], [5, 9, -1, -1])])
-    assert (row.liquidations, row.upper, row.highest, row.partial, row.median_share) == (3, 3, 2, 3, 0.5)
+    assert (row.liquidations, row.upper, row.highest, row.partial) == (3, 3, 2, 3)
     assert (row.missed, row.late, row.hours_late) == (1, 1, 4.0)
 
 
