@@ -23,20 +23,16 @@ if TYPE_CHECKING:
 
 @inner
 def may_wake(plan: Plan, run: Run, wake: int) -> bool:
-    """Tell whether a threshold wake can be called in this bar: not called yet, and not cooling down."""
-    if plan.wake_kind[wake] >= THRESHOLDS or (run.called >> wake) & 1:
+    """Tell whether a threshold wake counts in this bar: not called or remembered yet, and not cooling down."""
+    if plan.wake_kind[wake] >= THRESHOLDS:
+        return False
+    if plan.next_open:
+        return not (run.pending >> wake) & 1
+    if (run.called >> wake) & 1:
         return False
     rule = plan.wake_rule[wake]
     last = run.rule_last_ms[rule]
     return bool(last < 0 or run.time_ms - last >= plan.cooldown_ms[rule])
-
-
-@inner
-def remember(tape: Market, plan: Plan, run: Run, price: int) -> None:
-    """Remember for the next open the threshold wakes that hold at a point of the path."""
-    for wake in range(plan.wake_count):
-        if plan.wake_kind[wake] < THRESHOLDS and not (run.pending >> wake) & 1 and holds(tape, plan, run, wake, price):
-            run.pending |= 1 << wake
 
 
 @inner
@@ -47,8 +43,6 @@ def settle(tape: Market, plan: Plan, desk: Desk, run: Run, price: int, base: int
     """
     forced, acted = False, False
     while run.reason == RUNNING:
-        if plan.next_open:
-            remember(tape, plan, run, price)
         if (test or acted) and plan.liquidate and holds(tape, plan, run, LIQUIDATION, price):
             liquidate(tape, plan, desk, run, price, fee_cause(tape, run, price) if acted else BY_PRICE)
             if not acted:
@@ -60,7 +54,10 @@ def settle(tape: Market, plan: Plan, desk: Desk, run: Run, price: int, base: int
             acted = False
         called = False
         for wake in range(plan.wake_count):
-            if not plan.next_open and may_wake(plan, run, wake) and holds(tape, plan, run, wake, price):
+            if may_wake(plan, run, wake) and holds(tape, plan, run, wake, price):
+                if plan.next_open:
+                    run.pending |= 1 << wake
+                    continue
                 run.called |= 1 << wake
                 called = True
                 acted = call_rule(tape, plan, desk, run, wake, base, price)
@@ -80,12 +77,11 @@ def next_point(tape: Market, plan: Plan, run: Run, price: int, end: int, test: b
     point = border
     if test and plan.liquidate and holds(tape, plan, run, LIQUIDATION, border):
         point = crossing(tape, plan, run, LIQUIDATION, price, border)
-    if not plan.next_open:
-        for wake in range(plan.wake_count):
-            if may_wake(plan, run, wake) and holds(tape, plan, run, wake, border):
-                where = crossing(tape, plan, run, wake, price, border)
-                if abs(where - price) < abs(point - price):
-                    point = where
+    for wake in range(plan.wake_count):
+        if may_wake(plan, run, wake) and holds(tape, plan, run, wake, border):
+            where = crossing(tape, plan, run, wake, price, border)
+            if abs(where - price) < abs(point - price):
+                point = where
     return point
 
 

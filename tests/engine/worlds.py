@@ -251,10 +251,16 @@ def draw_tables(
     if r.random() < 0.3:
         for _ in range(r.randint(1, 2)):
             later = tables[-1][0] + interval_ms * r.randint(1, count) + r.choice((0, 0, interval_ms // 2))
-            factor = r.choice(("0.5", "1.5", "3"))
-            rows = [row._replace(rate=min(row.rate * Decimal(factor), Decimal("0.9"))) for row in tiers]
-            if r.random() < 0.5:
-                rows = [row._replace(cap=row.cap and decimal(int(row.cap * E8) * 3 // 4 + 1)) for row in rows]
+            factor = r.choice(("2", "6", "7.2"))
+            size = r.choice((1, 1, 2))
+            rows = [
+                row._replace(
+                    rate=row.rate * Decimal(factor) / 4,
+                    deduction=decimal(int(row.deduction * Decimal(factor) * E8) // size // 4),
+                    cap=row.cap and decimal(int(row.cap * E8) // size),
+                )
+                for row in tiers
+            ]
             tables.append((max(later, start_ms), tuple(rows)))
     dated = dict(tables)
     return tuple(sorted(dated.items(), key=lambda table: table[0]))
