@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 TITLE = "Liquidated, or out of the market when it would have been: BTCUSDT on Binance, 2020 to 2026"
-LEGEND = "red: liquidated, a bot inside the bar; pale: at the next open; grey: not liquidated, but under half held by then"
+LEGEND = (
+    "red: liquidated, a bot inside the bar; pale: at the next open; grey: not liquidated, but under half held by then"
+)
 WIDTH, LEFT, TOP, ROW, BAR = 860, 170, 64, 26, 480
 INK, SOFT, RED, PALE, GREY = "#1b1f24", "#57606a", "#b5432a", "#f0b7a4", "#d8dee4"
 
