@@ -118,6 +118,33 @@ def test_a_month_that_is_not_published_yet_comes_day_by_day_and_not_again_later(
     assert len(Lake(tmp_path).read(KLINES)) == (time_ms("2025-01-20") - LISTED) // HOUR_MS
 
 
+def test_a_day_of_the_interface_is_compared_with_the_archive_once_it_is_there(tmp_path, market):
+    pulled(tmp_path, market)
+    market.today = "2025-01-10"
+    market.revised.add("BTCUSDT-1h-2025-01-04.zip")
+    with pytest.raises(DataError, match=r"2025-01-04\.zip .* against fapi/v1/klines BTCUSDT 1h 2025-01-04"):
+        pulled(tmp_path, market)
+    assert len(Lake(tmp_path).read(KLINES)) == HOURS + 24 * 5
+    pulled(tmp_path, market, replace_rows=True)
+    market.requests.clear()
+    pulled(tmp_path, market)
+    assert all(address.endswith(".CHECKSUM") for address in market.requests)
+
+
+def test_funding_of_the_interface_is_compared_with_its_month_once_it_is_there(tmp_path, market):
+    wanted = recipe(("funding_rate",), start="2024-12-01")
+    pulled(tmp_path, market, wanted)
+    market.today = "2025-02-02"
+    pulled(tmp_path, market, wanted)
+    assert len(market.asked("/fapi/v1/fundingRate")) == 32
+    pulled(tmp_path, market, wanted)
+    assert len(market.asked("/fapi/v1/fundingRate")) == 32
+    market.today = "2025-02-05"
+    market.revised.add("BTCUSDT-fundingRate-2025-01.zip")
+    with pytest.raises(DataError, match=r"2025-01\.zip .* against fapi/v1/fundingRate"):
+        pulled(tmp_path, market, wanted)
+
+
 def test_a_month_that_the_archive_lost_comes_by_days(tmp_path, market):
     market.today, market.listed = "2025-06-10", "2024-11-10"
     market.withdrawn.add("BTCUSDT-1h-2025-01.zip")

@@ -27,6 +27,7 @@ T = TypeVar("T")
 
 _LIMITED = (418, 429)  # Binance answers 418 to those who went on after 429
 _MOVED = (301, 302, 303, 307, 308)
+_REFUSED = dict.fromkeys((403, 451), "venues refuse whole countries; name a mirror or use a proxy (HTTPS_PROXY)")
 _REDIRECTS_MAX = 3
 _PIECE_BYTES = 1 << 16
 _AGAIN = "call the same command again later: what is there stays, the rest is fetched"
@@ -66,6 +67,7 @@ class Client:
     requests_made: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _next_s: dict[str, float] = field(default_factory=dict)
+    _stopped: threading.Event = field(default_factory=threading.Event)
     _session: threading.local = field(default_factory=threading.local)
 
     def get(
@@ -84,7 +86,7 @@ class Client:
         problem = _TransientError("was not asked")
         for attempt in range(self.manners.attempts):
             if attempt:
-                time.sleep(self._wait_s(url, problem, attempt))
+                self._pause(url, self._wait_s(url, problem, attempt))
             self._keep_pace(urlsplit(url).netloc, pace_s)
             try:
                 body = self._once(url, params, headers)
@@ -95,6 +97,10 @@ class Client:
                 problem = _TransientError(f"gives a body that cannot be read ({error})")
         what = f"{problem}, {self.manners.attempts} times"
         raise (SourceError if problem.reached else UnreachableError)(Problem(url, what, _AGAIN))
+
+    def stop(self) -> None:
+        """Let requests that wait, in any thread, give up: the pull is over."""
+        self._stopped.set()
 
     def _wait_s(self, url: str, problem: _TransientError, attempt: int) -> float:
         asked = problem.wait_s
@@ -111,7 +117,11 @@ class Client:
             now = time.monotonic()
             start_s = max(now, self._next_s.get(host, now))
             self._next_s[host] = start_s + pace_s
-        time.sleep(start_s - now)
+        self._pause(host, start_s - now)
+
+    def _pause(self, where: str, seconds: float) -> None:
+        if self._stopped.wait(seconds):
+            raise UnreachableError(Problem(where, "was not asked any more: the pull has stopped", _AGAIN))
 
     def _once(self, url: str, params: Mapping[str, object] | None, headers: Mapping[str, str] | None) -> bytes | None:
         if not hasattr(self._session, "value"):  # a session is not safe to share among threads
@@ -146,7 +156,8 @@ class Client:
         content = self._read(url, response)
         if status != 200:
             text = " ".join(content[:200].decode("utf-8", "replace").split())
-            raise SourceError(Problem(url, f"answers with status {status}: {text}", "check symbol, table and range"))
+            what = f"answers with status {status}: {text}"
+            raise SourceError(Problem(url, what, _REFUSED.get(status, "check symbol, table and range")))
         if "html" in response.headers.get("Content-Type", "").lower() or content[:64].lstrip()[:1] == b"<":
             raise _TransientError("gives a page of HTML in place of data")
         return content
