@@ -183,70 +183,54 @@ def tape_from_arrays(
     bar is longer than the shortest funding interval.
     """
     time = _int64(time_ms)
-    trade_open, trade_close = _int64(trade_open_e8), _int64(trade_close_e8)
-    mark_open, mark_high, mark_low, mark_close = map(_int64, (mark_open_e8, mark_high_e8, mark_low_e8, mark_close_e8))
-    _check_bars(
-        interval_ms,
-        time,
-        {
-            "trade open": trade_open,
-            "trade close": trade_close,
-            "mark open": mark_open,
-            "mark high": mark_high,
-            "mark low": mark_low,
-            "mark close": mark_close,
-        },
-    )
+    prices = {
+        "trade_open": _int64(trade_open_e8),
+        "trade_close": _int64(trade_close_e8),
+        "mark_open": _int64(mark_open_e8),
+        "mark_high": _int64(mark_high_e8),
+        "mark_low": _int64(mark_low_e8),
+        "mark_close": _int64(mark_close_e8),
+    }
+    _check_bars(interval_ms, time, {name.replace("_", " "): price for name, price in prices.items()})
     _check_steps(tiers, taker_fee_steps)
-
     stamp_ms, rate_e8 = _in_order(funding)
     bar, used, _ = place_funding(time, stamp_ms)
     check_bar_length(interval_ms, stamp_ms[used])
-    funding_e8 = np.zeros(len(time), np.int64)
-    np.add.at(funding_e8, bar, rate_e8[used])
-
     tables = sorted(tiers, key=lambda table: table.first_ms)
     fee_from_ms, fee_e8 = _in_order(taker_fee_steps)
     table_in_force = _in_force(np.array([table.first_ms for table in tables], np.int64), time)
     fee_in_force = _in_force(fee_from_ms, time)
-
-    start = np.unique(
-        np.concatenate(
-            (
-                # A sum of opens must stay inside int64, so a segment is cut before it could leave it.
-                np.arange(0, len(time), INT64_MAX // int(mark_open.max())),
-                bar,
-                np.flatnonzero(np.diff(table_in_force)) + 1,
-                np.flatnonzero(np.diff(fee_in_force)) + 1,
-            )
-        )
-    ).astype(np.int64)
+    start = _segment_starts(prices["mark_open"], bar, table_in_force, fee_in_force)
+    funding_e8 = np.zeros(len(time), np.int64)
+    np.add.at(funding_e8, bar, rate_e8[used])
+    low, high = prices["mark_low"], prices["mark_high"]
     block = np.arange(0, len(time), BLOCK_BARS)
-    caps, rates, deductions, leverages, counts = _tier_arrays(tables)
-    return Tape(
-        interval_ms=interval_ms,
-        time_ms=_frozen(time),
-        trade_open_e8=_frozen(trade_open),
-        trade_close_e8=_frozen(trade_close),
-        mark_open_e8=_frozen(mark_open),
-        mark_high_e8=_frozen(mark_high),
-        mark_low_e8=_frozen(mark_low),
-        mark_close_e8=_frozen(mark_close),
-        open_sum_e8=_frozen(_sum_within(mark_open, start)),
-        block_low_e8=_frozen(np.minimum.reduceat(mark_low, block)),
-        block_high_e8=_frozen(np.maximum.reduceat(mark_high, block)),
-        segment_start=_frozen(np.append(start, len(time))),
-        segment_low_e8=_frozen(np.minimum.reduceat(mark_low, start)),
-        segment_high_e8=_frozen(np.maximum.reduceat(mark_high, start)),
-        segment_table=_frozen(table_in_force[start]),
-        segment_funding_e8=_frozen(funding_e8[start]),
-        segment_taker_e8=_frozen(fee_e8[fee_in_force[start]]),
-        tier_cap_e8=_frozen(caps),
-        tier_rate_e8=_frozen(rates),
-        tier_deduction_e8=_frozen(deductions),
-        tier_max_leverage_e2=_frozen(leverages),
-        tier_count=_frozen(counts),
-    )
+    arrays = {
+        "time_ms": time,
+        **{f"{name}_e8": price for name, price in prices.items()},
+        "open_sum_e8": _sum_within(prices["mark_open"], start),
+        "block_low_e8": np.minimum.reduceat(low, block),
+        "block_high_e8": np.maximum.reduceat(high, block),
+        "segment_start": np.append(start, len(time)),
+        "segment_low_e8": np.minimum.reduceat(low, start),
+        "segment_high_e8": np.maximum.reduceat(high, start),
+        "segment_table": table_in_force[start],
+        "segment_funding_e8": funding_e8[start],
+        "segment_taker_e8": fee_e8[fee_in_force[start]],
+        **dict(zip(TIER_ARRAYS, _tier_arrays(tables), strict=True)),
+    }
+    return Tape(interval_ms, **{name: _frozen(array) for name, array in arrays.items()})
+
+
+TIER_ARRAYS = ("tier_cap_e8", "tier_rate_e8", "tier_deduction_e8", "tier_max_leverage_e2", "tier_count")
+
+
+def _segment_starts(mark_open: Int64Array, funded: Int64Array, table: Int64Array, fee: Int64Array) -> Int64Array:
+    """Give the bars at which a segment begins: funding, a change of tier table or fee, and the first bar."""
+    # A sum of opens must stay inside int64, so a segment is cut before it could leave it.
+    cuts = np.arange(0, len(mark_open), INT64_MAX // int(mark_open.max()))
+    changes = [np.flatnonzero(np.diff(steps)) + 1 for steps in (table, fee)]
+    return np.unique(np.concatenate((cuts, funded, *changes))).astype(np.int64)
 
 
 def place_funding(time_ms: Int64Array, stamp_ms: Int64Array) -> tuple[Int64Array, npt.NDArray[np.bool_], int]:
