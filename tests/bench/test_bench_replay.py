@@ -1,0 +1,287 @@
+"""Speed of the replay, as ratios measured in one run; results are compared before any clock starts.
+
+Each side is warm, taken at its best of five, in seconds of one processor. Print the figures with `pytest -s`.
+
+The workload: 2,628,000 made-up minutes with funding every 8 h; every 24 h six positions are opened (long and short; 5,
+10 and 20 times) and held for 30 days under `deleverage` at a quarter of the buffer; every transfer is recorded. A
+run-bar is a bar between entry and exit, the horizon's remainder not counted. For vectorbt, which walks a column to its
+end whatever happened in it, all bars of its columns are counted: that flatters it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from backtest.data.imports import import_path
+from backtest.data.sources import synthetic
+from backtest.data.store import Lake
+from backtest.data.tape import tape_from_arrays
+from backtest.engine.batch import Batch, replay_batch
+from backtest.engine.compiled import Rules
+from backtest.engine.market import Market, market_of
+from backtest.study.config import parse_study
+from backtest.study.entries import schedule
+from backtest.study.outcomes import REFUSED
+from backtest.study.runner import study_jobs, terms
+from backtest.units import DAY_MS, E8, MINUTE_MS, time_text
+from backtest.venues.fees import taker_fee_steps
+from backtest.venues.tiers import tier_tables
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+DAYS = 1825
+HORIZON_DAYS = 30
+HORIZON_BARS = HORIZON_DAYS * DAY_MS // MINUTE_MS
+PEER_DAYS = range(30, DAYS - HORIZON_DAYS, 178)  # 10 entry days: 60 columns of 43,201 bars
+BY_BAR_RUNS = 100
+OF_THE_WALK = ("bars_visited", "exit_bar", "last_segment")  # how the kernel went, not what it found
+Rows = npt.NDArray[Any]
+
+M30: dict[str, object] = {
+    "study": {"name": "m30", "capital": "10_000"},
+    "market": {
+        "venue": "binance",
+        "symbols": ["BTCUSDT"],
+        "interval": "1m",
+        "start": time_text(synthetic.START_MS),
+        "stop": time_text(synthetic.START_MS + DAYS * DAY_MS),
+    },
+    "entries": {"every": "24h", "leverage": [5, 10, 20], "horizon": f"{HORIZON_DAYS}d"},
+    "strategy": [{"name": "deleverage", "rules": [{"use": "deleverage", "trigger": 0.25}]}],
+}
+
+
+def row(what: str, ours: str, peer: str = "", ratio: float | None = None) -> None:
+    """Print one row of the table."""
+    print(f"\n| {what:<52} | {ours:>16} | {peer:>28} | {'' if ratio is None else f'{ratio:,.1f} x':>10} |", end="")
+
+
+def compared(what: str, ours_s: float, theirs_s: float) -> None:
+    row(what, f"{ours_s * 1e9:.3f} ns", f"{theirs_s * 1e9:.2f} ns", theirs_s / ours_s)
+
+
+def best_s(call: Callable[[], object], times: int = 5) -> float:
+    """Give the least processor time of some calls: what others do on the machine is not counted."""
+    taken = []
+    for _ in range(times):
+        start = time.process_time()
+        call()
+        taken.append(time.process_time() - start)
+    return min(taken)
+
+
+@dataclass
+class Workload:
+    """The workload, ready to be replayed."""
+
+    bars: synthetic.Bars
+    market: Market
+    entries: Rows
+    rules: Rules
+    plan: Any
+    plan_by_bar: Any
+
+    def replay(self, entries: Rows | None = None, *, skip: bool = True) -> Batch:
+        plan = self.plan if skip else self.plan_by_bar
+        return replay_batch(self.market, plan, self.rules, self.entries if entries is None else entries, keep_all=True)
+
+    @cached_property
+    def batch(self) -> Batch:
+        return self.replay()
+
+    @cached_property
+    def seconds(self) -> float:
+        """Best time for all runs, taken when the results have been compared."""
+        return best_s(self.replay)
+
+
+def run_bars(batch: Batch, entries: Rows) -> int:
+    """Count the bars that begin while a run is open; no minute is missing here."""
+    return int((batch.outcomes["exit_ms"] - entries["entry_ms"]).sum()) // MINUTE_MS
+
+
+@pytest.fixture(scope="module")
+def m30() -> Workload:
+    bars, study = synthetic.m30_bars(1), parse_study(M30, "m30")
+    prices = (bars.last_open_e8, bars.last_close_e8)
+    marks = (bars.mark_open_e8, bars.mark_high_e8, bars.mark_low_e8, bars.mark_close_e8)
+    funding = list(zip(bars.funding_ms.tolist(), bars.funding_e8.tolist(), strict=True))
+    tape = tape_from_arrays(
+        bars.interval_ms,
+        bars.time_ms,
+        *prices,
+        *marks,
+        funding,
+        tier_tables("binance", "BTCUSDT"),
+        taker_fee_steps("binance"),
+    )
+    assert len(tape.time_ms) == 2_628_000
+    job = next(j for j in study_jobs(study, "m30") if (j.strategy, j.reaction) == ("deleverage", "intrabar"))
+    plans = [terms(study).plan(job.rules, next_open=False, skip=skip) for skip in (True, False)]
+    entries = schedule(study, "BTCUSDT", tape).rows
+    return Workload(bars, market_of(tape), entries, job.rules, *plans)
+
+
+def test_the_workload_is_what_it_says(m30: Workload) -> None:
+    outcomes, bars = m30.batch.outcomes, run_bars(m30.batch, m30.entries)
+    liquidated = float((outcomes["liquidated"] == 1).mean())
+    assert len(outcomes) == 6 * DAYS
+    assert not (outcomes["reason"] == REFUSED).any()
+    row("runs; run-bars", f"{len(outcomes):,}", f"{bars:,}")
+    row("runs liquidated", f"{100 * liquidated:.1f} %", "at least 20 %")
+    row("bars visited, of all run-bars", f"{100 * outcomes['bars_visited'].sum() / bars:.2f} %", "under 10 %")
+    row("transfers written", f"{len(m30.batch.transfers):,}")
+    row("a run", f"{m30.seconds / len(outcomes) * 1e6:.2f} µs", f"all: {m30.seconds:.3f} s")
+    row("a run-bar", f"{m30.seconds / bars * 1e9:.3f} ns")
+
+
+def test_skipping_gives_the_same_bytes_as_every_bar_and_is_faster(m30: Workload) -> None:
+    step = len(m30.entries) // BY_BAR_RUNS + 1  # odd to the six forms of an entry: all of them occur
+    entries = m30.entries[:: step + 1 - step % 2]
+    assert len({(e["side"], e["leverage_e2"]) for e in entries}) == 6
+    skipping, by_bar = m30.replay(entries), m30.replay(entries, skip=False)
+    assert by_bar.outcomes["bars_visited"].sum() > 0.9 * run_bars(by_bar, entries)
+    for name in skipping.outcomes.dtype.names:
+        if name not in OF_THE_WALK:
+            assert np.array_equal(skipping.outcomes[name], by_bar.outcomes[name]), name
+    for table in ("transfers", "fills", "actions"):
+        assert np.array_equal(getattr(skipping, table), getattr(by_bar, table)), table
+
+    ours = m30.seconds / run_bars(m30.batch, m30.entries)
+    theirs = best_s(lambda: m30.replay(entries, skip=False)) / run_bars(by_bar, entries)
+    row(
+        "a run-bar, against the same kernel bar by bar", f"{ours * 1e9:.3f} ns", f"{theirs * 1e9:.2f} ns", theirs / ours
+    )
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Entries as vectorbt takes them: one column each, from its entry bar to its horizon, stops at 1 / leverage."""
+
+    prices: dict[str, npt.NDArray[np.float64]]  # open, high, low, close: (bars, columns)
+    side: npt.NDArray[np.int64]
+    stop: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, workload: Workload) -> Columns:
+        entries = workload.entries[[6 * day + form for day in PEER_DAYS for form in range(6)]]
+        place = entries["entry_bar"][None, :] + np.arange(HORIZON_BARS + 1)[:, None]
+        marks = workload.bars
+        names = {"open": "mark_open_e8", "high": "mark_high_e8", "low": "mark_low_e8", "close": "mark_close_e8"}
+        prices = {name: getattr(marks, column)[place] / E8 for name, column in names.items()}
+        return cls(prices, entries["side"], 100.0 / entries["leverage_e2"])
+
+    def run(self) -> Any:
+        import vectorbt
+
+        enter, leave = np.zeros((2, *self.prices["close"].shape), bool)
+        enter[0], leave[-1] = True, True
+        long = self.side > 0
+        return vectorbt.Portfolio.from_signals(
+            self.prices["close"],
+            entries=enter & long,
+            exits=leave & long,
+            short_entries=enter & ~long,
+            short_exits=leave & ~long,
+            open=self.prices["open"],
+            high=self.prices["high"],
+            low=self.prices["low"],
+            sl_stop=self.stop[None, :],
+            size=1.0,
+            init_cash=1e6,
+            fees=0.0005,
+            slippage=0.0002,
+            engine="numba",
+        )
+
+    def stopped_at(self) -> npt.NDArray[np.int64]:
+        """Give the bar at which each column's stop is passed, or the last bar: what vectorbt must find."""
+        entry = self.prices["close"][0]
+        low = self.prices["low"] <= entry * (1 - self.stop)
+        high = self.prices["high"] >= entry * (1 + self.stop)
+        passed = np.where(self.side > 0, low, high)
+        passed[0], passed[-1] = False, True
+        return np.argmax(passed, axis=0)
+
+
+def test_a_run_bar_against_vectorbt(m30: Workload) -> None:
+    peer = Columns.of(m30)
+    trades = peer.run().trades.records
+    assert trades["col"].tolist() == list(range(len(peer.side)))
+    # vectorbt adds slippage to the price its stop counts from: a bar or a few lie between
+    apart = np.abs(trades["exit_idx"].to_numpy() - peer.stopped_at())
+    assert np.mean(apart <= 5) > 0.9
+    theirs = best_s(peer.run) / peer.prices["close"].size
+    ours = m30.seconds / run_bars(m30.batch, m30.entries)
+    row(
+        "a run-bar, against vectorbt from_signals(sl_stop)",
+        f"{ours * 1e9:.3f} ns",
+        f"{theirs * 1e9:.2f} ns",
+        theirs / ours,
+    )
+
+
+# --- the command ---------------------------------------------------------------------------------------------------
+
+
+def child(*argv: str) -> tuple[float, float, str]:
+    """Run a command of ours in a process of its own: seconds, peak memory in MB, what it printed."""
+    begin = time.perf_counter()
+    with subprocess.Popen(
+        [sys.executable, "-m", "backtest", *argv],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        out = process.stdout.read()
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, argv
+    return time.perf_counter() - begin, used.ru_maxrss / 1024, out
+
+
+def test_help() -> None:
+    child("--help")
+    seconds = min(child("--help")[0] for _ in range(5))
+    row("backtest --help", f"{seconds:.2f} s", "under 0.5 s")
+
+
+@pytest.fixture(scope="module")
+def real_lake(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a lake with the real history: the one in BACKTEST_LAKE, else one made from the real data."""
+    known = os.environ.get("BACKTEST_LAKE")
+    if known and (Path(known) / "manifest.json").exists():
+        return Path(known)
+    lake = Lake(Path(tmp_path_factory.mktemp("lake")))
+    import_path(lake, real_data)
+    return lake.root
+
+
+@pytest.mark.real
+def test_the_btc_study(real_lake: Path, tmp_path: Path) -> None:
+    command = ("compare", "reports/btc-buffers", "--lake", str(real_lake), "--out", str(tmp_path), "--json")
+    first = json.loads(child(*command)[2])
+    seconds, memory_mb, out = child(*command)
+    told = json.loads(out)
+    assert (told["runs"], told["run_bars"]) == (first["runs"], first["run_bars"])
+    row("BTC study: runs; run-bars", f"{told['runs']:,}", f"{told['run_bars']:,}")
+    row("BTC study: bars visited", f"{100 * told['bars_visited'] / told['run_bars']:.2f} %", "under 10 %")
+    row("BTC study: replay", f"{told['seconds']['replay']:.2f} s", "under 5 s")
+    row("BTC study: whole command", f"{seconds:.1f} s", "under 30 s")
+    row("BTC study: peak memory", f"{memory_mb:,.0f} MB", "under 1,000 MB")
