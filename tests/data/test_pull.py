@@ -5,46 +5,24 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 from market_files import tree
+from pulling import QUICK, move_hosts, pulled, recipe
 from server import FAULTS, Answer, Market, serving
 
 from backtest.data.manifest import Dataset
-from backtest.data.pull import hosts
 from backtest.data.pull.http import Client, Manners
-from backtest.data.pull.recipe import Recipe, read_section
-from backtest.data.pull.run import plan, pull
+from backtest.data.pull.run import plan
 from backtest.data.store import Lake
 from backtest.errors import DataError, SourceError
 from backtest.units import DAY_MS, HOUR_MS, time_ms
 
-QUICK = Manners(
-    attempts=4, first_wait_s=0.01, longest_wait_s=0.05, longest_ask_s=2.0, silence_s=0.5, whole_s=3.0, max_bytes=1 << 24
-)
 KLINES = Dataset("binance", "klines", "BTCUSDT", "1h")
 FUNDING = Dataset("binance", "funding_rate", "BTCUSDT", "event")
 # The server's day is 2025-01-05, BTCUSDT is listed on 2024-11-10, months lag by three days, days by one.
 LISTED, TODAY = time_ms("2024-11-10"), time_ms("2025-01-05")
 HOURS = (TODAY - LISTED) // HOUR_MS
-
-
-@pytest.fixture
-def market(monkeypatch):
-    with serving(Market()) as market:
-        monkeypatch.setattr(hosts, "_HOSTS", {name: hosts.Host(market.url, 0.0) for name in hosts._HOSTS})
-        yield market
-
-
-def recipe(tables=("klines",), venue="binance", symbols=("BTCUSDT",), interval="1h", start="2024-10-01", **more):
-    section = {"venue": venue, "symbols": list(symbols), "tables": list(tables), "interval": interval}
-    return read_section(section | {"start": dt.date.fromisoformat(start)} | more, "recipe")
-
-
-def pulled(root: Path, market: Market, wanted: Recipe | None = None, **more):
-    client = Client(QUICK)
-    return pull(Lake(root), wanted or recipe(), market.today_ms + 10 * HOUR_MS, client=client, **more)
 
 
 # --- what comes ----------------------------------------------------------------------------------------------------
@@ -298,7 +276,7 @@ SMALL = recipe(start="2024-12-01")
 def calm(tmp_path_factory):
     root = tmp_path_factory.mktemp("calm")
     with serving(Market(listed="2024-12-20")) as market, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hosts, "_HOSTS", {name: hosts.Host(market.url, 0.0) for name in hosts._HOSTS})
+        move_hosts(patch, market.url)
         pulled(root, market, SMALL)
     return tree(root)
 
@@ -343,7 +321,7 @@ def test_a_ban_stops_the_pull_at_once(tmp_path, market):
 
 
 def test_a_host_that_is_gone_stops_the_pull(tmp_path, market, monkeypatch):
-    monkeypatch.setattr(hosts, "_HOSTS", {name: hosts.Host("http://127.0.0.1:9", 0.0) for name in hosts._HOSTS})
+    move_hosts(monkeypatch, "http://127.0.0.1:9")
     with pytest.raises(SourceError, match="cannot be reached"):
         pulled(tmp_path, market)
 

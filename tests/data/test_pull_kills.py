@@ -11,15 +11,11 @@ from pathlib import Path
 
 import pytest
 from market_files import tree
-from server import Market, serving
-from test_pull import QUICK, recipe
+from pulling import now_ms, pulled, recipe
+from server import Market
 
 from backtest.data.manifest import Dataset
-from backtest.data.pull import hosts
-from backtest.data.pull.http import Client
-from backtest.data.pull.run import pull
 from backtest.data.store import Lake
-from backtest.units import HOUR_MS
 
 _PULL = """
 import os, shutil, signal, sys
@@ -69,15 +65,11 @@ def run_pull(lake: Path, market: Market, kill_at: int = 0, kill_after_s: float |
         return process.returncode
 
 
-def now_ms(market: Market) -> int:
-    return market.today_ms + 10 * HOUR_MS
-
-
 @pytest.fixture
-def market(monkeypatch):
-    with serving(Market(listed="2024-12-20")) as market:
-        monkeypatch.setattr(hosts, "_HOSTS", {name: hosts.Host(market.url, 0.0) for name in hosts._HOSTS})
-        yield market
+def small(market):
+    """Give the market with one month and four days."""
+    market.listed = "2024-12-20"
+    return market
 
 
 def rows(root: Path, dataset: Dataset) -> set[tuple[object, ...]]:
@@ -88,7 +80,7 @@ def kill_and_finish(folder: Path, market: Market, points: list[dict]) -> int:
     """Give how many of the pulls were killed; each is finished by a second call and compared."""
     wanted = recipe(("klines", "funding_rate"), start="2024-12-01")
     calm = folder / "calm"
-    pull(Lake(calm), wanted, now_ms(market), client=Client(QUICK))
+    pulled(calm, market, wanted)
     truth = {dataset: rows(calm, dataset) for dataset in Lake(calm).datasets()}
     killed = 0
     for number, point in enumerate(points):
@@ -96,29 +88,29 @@ def kill_and_finish(folder: Path, market: Market, points: list[dict]) -> int:
         killed += run_pull(root, market, **point) == -signal.SIGKILL
         for dataset in Lake(root).datasets():
             assert rows(root, dataset) <= truth[dataset]
-        pull(Lake(root), wanted, now_ms(market), client=Client(QUICK))
+        pulled(root, market, wanted)
         assert tree(root) == tree(calm)
     return killed
 
 
-def test_a_kill_at_any_step_leaves_a_readable_lake_and_the_next_pull_finishes(tmp_path, market):
+def test_a_kill_at_any_step_leaves_a_readable_lake_and_the_next_pull_finishes(tmp_path, small):
     points = [{"kill_at": step} for step in random.Random(5).sample(range(1, 35), 5)]
-    assert kill_and_finish(tmp_path, market, points) == 5
+    assert kill_and_finish(tmp_path, small, points) == 5
 
 
 @pytest.mark.slow
-def test_a_kill_at_every_step_and_at_any_moment_of_a_pull(tmp_path, market):
+def test_a_kill_at_every_step_and_at_any_moment_of_a_pull(tmp_path, small):
     chance = random.Random(7)
     steps = [{"kill_at": step} for step in range(1, 36)]
     moments = [{"kill_after_s": chance.uniform(0, 0.6)} for _ in range(65)]
-    assert kill_and_finish(tmp_path, market, steps + moments) >= 50
+    assert kill_and_finish(tmp_path, small, steps + moments) >= 50
 
 
-def test_what_was_downloaded_before_a_kill_is_not_downloaded_again(tmp_path, market):
+def test_what_was_downloaded_before_a_kill_is_not_downloaded_again(tmp_path, small):
     """The archives of a year are merged together; a kill before that leaves them in the lake's waiting room."""
-    assert run_pull(tmp_path / "lake", market, kill_at=4) == -signal.SIGKILL
+    assert run_pull(tmp_path / "lake", small, kill_at=4) == -signal.SIGKILL
     waiting = [path.name for path in (tmp_path / "lake" / ".pull").rglob("*.zip") if not path.name.startswith(".tmp")]
-    market.requests.clear()
-    pull(Lake(tmp_path / "lake"), recipe(start="2024-12-01"), now_ms(market), client=Client(QUICK))
+    small.requests.clear()
+    pulled(tmp_path / "lake", small, recipe(start="2024-12-01"))
     assert waiting
-    assert not [address for address in market.requests if address.endswith(tuple(waiting))]
+    assert not [address for address in small.requests if address.endswith(tuple(waiting))]

@@ -10,29 +10,21 @@ from pathlib import Path
 
 import pytest
 from market_files import tree
-from server import Answer, Market, serving
-from test_pull import QUICK, recipe
+from pulling import pulled, recipe
+from server import Answer, Market
 
 from backtest.cli import run
 from backtest.data.manifest import Dataset
 from backtest.data.pull import hosts
-from backtest.data.pull.http import Client, _retry_after_s
+from backtest.data.pull.http import _retry_after_s
 from backtest.data.pull.periods import month_of, periods
 from backtest.data.pull.recipe import read_recipe
-from backtest.data.pull.run import pull
 from backtest.data.store import Lake
 from backtest.errors import SourceError, StudyError, UsageError
 from backtest.units import time_ms
 from backtest.venues.tiers import tier_tables
 
 RECIPES = sorted((Path(__file__).parents[2] / "datasets").glob("*.toml"))
-
-
-@pytest.fixture
-def market(monkeypatch):
-    with serving(Market()) as market:
-        monkeypatch.setattr(hosts, "_HOSTS", {name: hosts.Host(market.url, 0.0) for name in hosts._HOSTS})
-        yield market
 
 
 # --- recipes -------------------------------------------------------------------------------------------------------
@@ -108,7 +100,7 @@ def test_retry_after_may_be_a_date():
 
 
 def snapshot(root: Path, market: Market, *tables: str, venue: str = "bybit"):
-    return pull(Lake(root), recipe(tables, venue, symbols=()), market.today_ms, client=Client(QUICK))
+    return pulled(root, market, recipe(tables, venue, symbols=()))
 
 
 def test_tiers_of_today_are_kept_in_a_form_that_a_study_takes(tmp_path, market):
