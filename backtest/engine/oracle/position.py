@@ -117,10 +117,10 @@ class Position:
         return self.qty > 0 and self.figures(wallet, mark).liquidated
 
     def bankruptcy_price(self, wallet: int) -> int:
-        """Give the price at which closing all leaves nothing, on the grid point that leaves no debt."""
+        """Give the price at which closing all leaves nothing, on the grid point that leaves no debt, and not under 0."""
         if self.side > 0:
-            return ceil_div((self.cost - wallet) * E8, self.qty)
-        return (self.cost + wallet) * E8 // self.qty
+            return max(0, ceil_div((self.cost - wallet) * E8, self.qty))
+        return max(0, (self.cost + wallet) * E8 // self.qty)
 
     def reduced(self, qty: int, price: int) -> Reduction:
         """Close a quantity at a price: the cost share is half even, the rest keeps what is left of the cost."""

@@ -165,15 +165,18 @@ class _Run:
         terms = (in_force(self.market.tiers, time_ms), in_force(self.market.taker, time_ms))
         if terms != self.terms:
             self.terms = terms
+            self.account.end_stretch()
             rows, taker = exact_rows(self.market.tiers[terms[0]][1]), e8(self.market.taker[terms[1]][1])
             self.account.take_terms(replace(self.account.position, rows=rows, taker=taker))
 
     def _fund(self, bar: ExactBar) -> set[str]:
         """Step 2: funding at the mark open, if the bar has a rate."""
-        rate = e8(self.market.funding[bar.time_ms]) if bar.time_ms in self.market.funding else 0
-        if rate == 0:
+        if bar.time_ms not in self.market.funding:
             return set()
         self.account.end_stretch()
+        rate = e8(self.market.funding[bar.time_ms])
+        if rate == 0:
+            return set()
         self.account.pay_funding(Moment(bar.time_ms, bar.mark_open, "funding"), rate)
         return {"on_funding"}
 
