@@ -47,7 +47,7 @@ DAYS = 1825
 HORIZON_DAYS = 30
 HORIZON_BARS = HORIZON_DAYS * DAY_MS // MINUTE_MS
 PEER_DAYS = range(30, DAYS - HORIZON_DAYS, 178)  # 10 entry days: 60 columns of 43,201 bars
-BY_BAR_RUNS = 100
+BY_BAR_DAYS = range(0, DAYS, 110)  # 17 entry days: 102 runs
 OF_THE_WALK = ("bars_visited", "exit_bar", "last_segment")  # how the kernel went, not what it found
 Rows = npt.NDArray[Any]
 
@@ -150,9 +150,7 @@ def test_the_workload_is_what_it_says(m30: Workload) -> None:
 
 
 def test_skipping_gives_the_same_bytes_as_every_bar_and_is_faster(m30: Workload) -> None:
-    step = len(m30.entries) // BY_BAR_RUNS + 1  # odd to the six forms of an entry: all of them occur
-    entries = m30.entries[:: step + 1 - step % 2]
-    assert len({(e["side"], e["leverage_e2"]) for e in entries}) == 6
+    entries = m30.entries[[6 * day + form for day in BY_BAR_DAYS for form in range(6)]]
     skipping, by_bar = m30.replay(entries), m30.replay(entries, skip=False)
     assert by_bar.outcomes["bars_visited"].sum() > 0.9 * run_bars(by_bar, entries)
     for name in skipping.outcomes.dtype.names:
