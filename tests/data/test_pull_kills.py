@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,13 @@ def small(market):
     """Give the market with one month and four days."""
     market.listed = "2024-12-20"
     return market
+
+
+def test_two_pulls_at_once_do_what_one_does(tmp_path, small):
+    pulled(tmp_path / "calm", small, recipe(("klines", "funding_rate"), start="2024-12-01"))
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(lambda _: run_pull(tmp_path / "lake", small), range(2))) == [0, 0]
+    assert tree(tmp_path / "lake") == tree(tmp_path / "calm")
 
 
 def rows(root: Path, dataset: Dataset) -> set[tuple[object, ...]]:

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import requests
+from urllib3.exceptions import MaxRetryError
 
 from backtest.errors import Problem, SourceError
 
@@ -67,6 +68,7 @@ class Client:
     requests_made: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _next_s: dict[str, float] = field(default_factory=dict)
+    _answered: set[str] = field(default_factory=set)
     _stopped: threading.Event = field(default_factory=threading.Event)
     _session: threading.local = field(default_factory=threading.local)
 
@@ -137,13 +139,13 @@ class Client:
                     allow_redirects=False,
                     timeout=self.manners.silence_s,
                 ) as response:
+                    self._answered.add(urlsplit(url).netloc)
                     if response.status_code not in _MOVED:
                         return self._body(url, response)
                     url, params = _same_host(response.url, response.headers.get("Location", "")), None
-            except (requests.ConnectionError, requests.Timeout) as error:
-                raise _TransientError(f"cannot be reached ({_short(error)})", reached=False) from None
             except requests.RequestException as error:
-                raise _TransientError(f"breaks off ({_short(error)})") from None
+                known = urlsplit(url).netloc in self._answered and not _is_unconnected(error)
+                raise _TransientError(f"gives no answer ({_short(error)})", reached=known) from None
         raise SourceError(Problem(url, f"redirects more than {_REDIRECTS_MAX} times", "check the address"))
 
     def _body(self, url: str, response: Any) -> bytes | None:
@@ -202,6 +204,13 @@ def _retry_after_s(text: str | None) -> float | None:
     except ValueError:
         return None
     return max((moment - dt.datetime.now(dt.UTC)).total_seconds(), 0.0)
+
+
+def _is_unconnected(error: requests.RequestException) -> bool:
+    """Say whether not even a connection came about: name unknown, port closed, no route, no trust."""
+    return isinstance(error, requests.ConnectTimeout) or (
+        isinstance(error, requests.ConnectionError) and isinstance(next(iter(error.args), None), MaxRetryError)
+    )
 
 
 def _short(error: Exception) -> str:
