@@ -217,3 +217,22 @@ def compare(expected: oracle.Result, actual: oracle.Result, *, probe: bool = Fal
         if name in actual.outcome and value != actual.outcome[name] and (probe or name != "largest_deficit_e8"):
             lines.append(f"{name}: {value} != {actual.outcome[name]}")
     return lines
+
+
+UNCOMPARED = ("bars_visited", "exit_bar", "last_segment")  # how the kernel got there, not what happened
+
+
+def disagreements(market: oracle.Market, plan: oracle.Plan) -> list[str]:
+    """Say where oracle, kernel, and kernel without skipping part on a run; nothing when they agree."""
+    expected = oracle.replay(market, plan)
+    tape = to_tape(market, plan.stop_ms)
+    if tape is None:
+        return []
+    rules = to_rules(plan.rules)
+    actual = replay_tape(tape, plan, rules)
+    lines = compare(expected, actual, probe=not (plan.liquidation or plan.rules or plan.script))
+    visited = replay_tape(tape, plan, rules, skip=False)
+    for result in (actual, visited):
+        for name in UNCOMPARED:
+            result.outcome.pop(name)
+    return lines + [f"without skipping: {line}" for line in compare(actual, visited, probe=True)]

@@ -117,7 +117,7 @@ class Position:
         return self.qty > 0 and self.figures(wallet, mark).liquidated
 
     def bankruptcy_price(self, wallet: int) -> int:
-        """Give the price at which closing all leaves nothing, on the grid point that leaves no debt, and not under 0."""
+        """Give the price at which closing all leaves nothing, on the grid point that leaves no debt; never under 0."""
         if self.side > 0:
             return max(0, ceil_div((self.cost - wallet) * E8, self.qty))
         return max(0, (self.cost + wallet) * E8 // self.qty)
