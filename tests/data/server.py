@@ -33,6 +33,10 @@ BYBIT = {
     "index-price-kline": "indexPriceKlines",
     "premium-index-price-kline": "premiumIndexKlines",
 }
+BRACKETS = [
+    {"bracket": 1, "initialLeverage": 125, "notionalCap": 50000, "maintMarginRatio": 0.004, "cum": 0.0},
+    {"bracket": 2, "initialLeverage": 100, "notionalCap": 500000, "maintMarginRatio": 0.005, "cum": 50.0},
+]
 MONTHLY_LAG_MS, DAILY_LAG_MS = 3 * DAY_MS, DAY_MS
 _ARCHIVE = re.compile(
     r"/data/futures/(um|cm)/(monthly|daily)/(?P<type>\w+)/(?P<symbol>\w+)/((?P<interval>\w+)/)?"
@@ -155,6 +159,8 @@ class Market:
         if parts.path.startswith("/data/"):
             return self._archive(parts.path)
         root, _, name = parts.path.rpartition("/")
+        if name == "leverageBracket":
+            return _json([{"symbol": "BTCUSDT", "brackets": BRACKETS}])
         if root in ("/fapi/v1", "/dapi/v1"):
             return _json(self._binance(name, asked))
         if parts.path.startswith("/v5/market/"):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from market_files import tree
 from pulling import pulled, recipe
-from server import Answer, Market
+from server import Market
 
 from backtest.cli import run
 from backtest.data.manifest import Dataset
@@ -148,12 +148,6 @@ def test_binance_brackets_need_a_key_and_are_signed(tmp_path, market, monkeypatc
     assert market.requests == []
     monkeypatch.setenv("BINANCE_API_KEY", "key")
     monkeypatch.setenv("BINANCE_API_SECRET", "secret")
-    brackets = [
-        {"bracket": 1, "initialLeverage": 125, "notionalCap": 50000, "maintMarginRatio": 0.004, "cum": 0.0},
-        {"bracket": 2, "initialLeverage": 100, "notionalCap": 500000, "maintMarginRatio": 0.005, "cum": 50.0},
-    ]
-    body = json.dumps([{"symbol": "BTCUSDT", "brackets": brackets}]).encode()
-    monkeypatch.setattr(Market, "_good", lambda self, address: Answer(body))
     path = snapshot(tmp_path, market, "tiers", venue="binance").snapshots[0]
     query, _, signature = market.requests[0].partition("?")[2].rpartition("&signature=")
     assert signature == hmac.new(b"secret", query.encode(), hashlib.sha256).hexdigest()
@@ -163,10 +157,10 @@ def test_binance_brackets_need_a_key_and_are_signed(tmp_path, market, monkeypatc
 def test_an_error_does_not_show_a_signature(tmp_path, market, monkeypatch):
     monkeypatch.setenv("BINANCE_API_KEY", "key")
     monkeypatch.setenv("BINANCE_API_SECRET", "secret")
-    for fault in ("hang", "another host", "refused", "500"):
+    for fault, said in (("hang", "timed out"), ("another host", "another"), ("refused", "400"), ("500", "500")):
         market.faults.clear()
         market.fail("leverageBracket", fault, 99)
-        with pytest.raises(SourceError) as caught:
+        with pytest.raises(SourceError, match=said) as caught:
             snapshot(tmp_path, market, "tiers", venue="binance")
         assert "signature" not in str(caught.value)
 

@@ -171,7 +171,9 @@ class Client:
             for piece in response.iter_content(_PIECE_BYTES):
                 content += piece
                 if len(content) > self.manners.max_bytes:
-                    raise SourceError(Problem(url, f"gives more than {self.manners.max_bytes} bytes", "check it"))
+                    raise SourceError(
+                        Problem(url, f"gives more than {self.manners.max_bytes} bytes", "check the address")
+                    )
                 if time.monotonic() > deadline_s:
                     raise _TransientError(f"takes longer than {self.manners.whole_s:.0f} s")
         except requests.RequestException as error:
@@ -187,7 +189,8 @@ def read_json(body: bytes) -> Any:
 def _same_host(url: str, target: str) -> str:
     moved = urljoin(url, target)
     if urlsplit(moved)[:2] != urlsplit(url)[:2]:
-        raise SourceError(Problem(url, f"redirects to another host ({urlsplit(moved).netloc})", "refused; check it"))
+        where, elsewhere = url.partition("?")[0], urlsplit(moved).netloc  # without the query: it may be signed
+        raise SourceError(Problem(where, f"redirects to another host ({elsewhere})", "refused; check the address"))
     return moved
 
 
@@ -214,5 +217,7 @@ def _is_unconnected(error: requests.RequestException) -> bool:
 
 
 def _short(error: Exception) -> str:
-    # Without the query: it may be signed.
-    return re.sub(r"\?\S*", "", " ".join(str(error).split()))[:160] or type(error).__name__
+    """Give the innermost reason, without the pool and the query: that may be signed."""
+    inner = next(iter(error.args), error)
+    text = " ".join(str(getattr(inner, "reason", None) or inner).split())
+    return re.sub(r"^.*?\): |\?\S*", "", text)[:160] or type(error).__name__
