@@ -23,7 +23,8 @@ from backtest.study.runner import load_symbol, terms
 from backtest.study.verify import verify_runs
 from backtest.units import E8, time_ms
 from tests.analysis import fake
-from tests.study.small import Ran, ran
+
+from .small import Ran, ran
 
 STUDY = Path(__file__).parents[2] / "reports" / "bybit-buffers" / "study.toml"
 SAMPLE = 2  # runs of each strategy, reaction and end

@@ -32,7 +32,8 @@ from backtest.study.simplified import (
 from backtest.units import E8, HOUR_MS, time_ms
 from backtest.venues.fees import taker_fee_steps
 from backtest.venues.tiers import Tier, TierTable, tier_tables
-from tests.study.small import small_study
+
+from .small import small_study
 
 START = time_ms("2023-01-01")
 OPEN = 20_000
