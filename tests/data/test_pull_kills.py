@@ -73,6 +73,7 @@ def small(market):
     return market
 
 
+@pytest.mark.slow
 def test_two_pulls_at_once_do_what_one_does(tmp_path, small):
     pulled(tmp_path / "calm", small, recipe(("klines", "funding_rate"), start="2024-12-01"))
     with ThreadPoolExecutor(2) as pool:
