@@ -46,7 +46,7 @@ def test_kernel_and_oracle_agree_over_500_bars(seed: int) -> None:
 
 
 def test_at_least_three_in_ten_generated_runs_are_liquidated() -> None:
-    ends = [oracle.replay(w.market, w.plan).outcome for w in map(draw_world, range(2 * CHUNK))]
+    ends = [oracle.replay(w.market, w.plan).outcome for w in map(draw_world, range(3 * CHUNK))]
     assert sum(bool(end["liquidated"]) for end in ends) >= 0.3 * len(ends)
     assert {end["exit_reason"] for end in ends} == {"liquidated", "horizon", "closed", "data_end", "refused"}
     assert {end["cause"] for end in ends} >= {"price", "funding", "fee", "tier_change"}
