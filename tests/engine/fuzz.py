@@ -67,7 +67,7 @@ def simpler(world: World) -> Iterator[World]:
         yield replace(world, market=replace(market, bars=market.bars[:i] + market.bars[i + 1 :]))
 
 
-def shrink(world: World, seconds: float = 60.0) -> World:
+def shrink(world: World, seconds: float) -> World:
     """Take what can be taken from a world while kernel and oracle still differ."""
     stop = time.monotonic() + seconds
     found = True
@@ -100,20 +100,20 @@ def tell(world: World) -> str:
     return "\n".join([*lines, "shrunk to", f"  interval_ms = {world.market.interval_ms}", *plan, *rules, *market])
 
 
-def report(seed: int) -> None:
+def report(seed: int, seconds: float) -> None:
     """Say how to repeat a difference, and what it shrinks to."""
     print(f"\nrepeat with: python -m tests.engine.fuzz --world {seed}", flush=True)
-    print(tell(shrink(draw_world(seed))))
+    print(tell(shrink(draw_world(seed), seconds)))
 
 
-def run(seeds: Iterator[int], stop: float) -> int:
+def run(seeds: Iterator[int], stop: float, seconds: float) -> int:
     """Compare worlds until the time is over; give the number of differences, at most one."""
     started, worlds, bars = time.monotonic(), 0, 0
     told = started
     for seed in seeds:
         world = draw_world(seed)
         if differs(world):
-            report(seed)
+            report(seed, seconds)
             return 1
         worlds, bars = worlds + 1, bars + len(world.market.bars)
         now = time.monotonic()
@@ -132,16 +132,18 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--count", type=int, help="worlds to compare at most")
     parser.add_argument("--world", type=int, help="repeat the world of this seed")
+    parser.add_argument("--no-shrink", action="store_true", help="tell a difference as it is")
     args = parser.parse_args(argv)
+    seconds = 0.0 if args.no_shrink else 60.0
     if args.world is not None:
         if not differs(draw_world(args.world)):
             print(f"world {args.world}: kernel and oracle agree")
             return 0
-        report(args.world)
+        report(args.world, seconds)
         return 1
     first = args.seed * SEEDS_APART
     last = first + (SEEDS_APART if args.count is None else args.count)
-    return run(iter(range(first, last)), time.monotonic() + args.minutes * 60)
+    return run(iter(range(first, last)), time.monotonic() + args.minutes * 60, seconds)
 
 
 if __name__ == "__main__":

@@ -149,8 +149,9 @@ def replay_tape(
     return to_result(batch, plan)
 
 
-def to_result(batch: Batch, plan: oracle.Plan) -> oracle.Result:
-    """Give a one-run batch in the oracle's form."""
+def to_result(batch: Batch, plan: oracle.Plan, run: int = 0) -> oracle.Result:
+    """Give one run of a batch in the oracle's form."""
+    rows = [table[table["run"] == run] for table in (batch.transfers, batch.fills, batch.actions)]
     transfers = [
         oracle.Transfer(
             int(t["time_ms"]),
@@ -161,7 +162,7 @@ def to_result(batch: Batch, plan: oracle.Plan) -> oracle.Result:
             schema.CAUSES[t["cause"]],
             int(t["rule"]),
         )
-        for t in batch.transfers
+        for t in rows[0]
     ]
     fills = [
         oracle.Fill(
@@ -169,7 +170,7 @@ def to_result(batch: Batch, plan: oracle.Plan) -> oracle.Result:
             schema.CAUSES[f["cause"]],
             int(f["rule"]),
         )
-        for f in batch.fills
+        for f in rows[1]
     ]
     actions = [
         oracle.Action(
@@ -181,9 +182,11 @@ def to_result(batch: Batch, plan: oracle.Plan) -> oracle.Result:
             int(a["mark_e8"]),
             schema.ACTION_STATUS[a["status"]],
         )
-        for a in batch.actions
+        for a in rows[2]
     ]
-    return oracle.Result(transfers=transfers, fills=fills, actions=actions, outcome=to_outcome(batch.outcomes[0], plan))
+    return oracle.Result(
+        transfers=transfers, fills=fills, actions=actions, outcome=to_outcome(batch.outcomes[run], plan)
+    )
 
 
 def to_outcome(row: Any, plan: oracle.Plan) -> dict[str, object]:

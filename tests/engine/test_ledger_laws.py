@@ -468,7 +468,7 @@ def exact_world(seed: int, scale: int) -> World:
 
 
 def test_scaling_all_amounts_scales_the_ledger() -> None:
-    """Quantities, wallet and tier borders times 7: liquidated at the same time, and without one, all amounts times 7."""
+    """Quantities, wallet and tier borders times 7: the same end, and without a liquidation all amounts times 7."""
     for seed in range(COUNT):
         one, seven = (exact_world(seed, scale) for scale in (1, 7))
         a, b = run_kernel(one.market, one.plan), run_kernel(seven.market, seven.plan)

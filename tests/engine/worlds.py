@@ -248,10 +248,10 @@ def draw_tables(
 ) -> tuple[tuple[int, tuple[oracle.TierRow, ...]], ...]:
     """Date the risk table; sometimes another, stricter or laxer, follows."""
     tables = [(start_ms - r.choice((0, 10**9)), tiers)]
-    if r.random() < 0.3:
+    if r.random() < 0.4:
         for _ in range(r.randint(1, 2)):
             later = tables[-1][0] + interval_ms * r.randint(1, count) + r.choice((0, 0, interval_ms // 2))
-            factor = r.choice(("2", "6", "7.2"))
+            factor = r.choice(("2", "6", "12", "40"))
             size = r.choice((1, 1, 2))
             rows = [
                 row._replace(

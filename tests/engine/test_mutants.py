@@ -1,0 +1,251 @@
+"""Wrong kernels: each is one edit of the engine's source, and a law, a property or the oracle must catch it.
+
+A mutant is made in a copy of the package and run there in plain Python, with the test named beside it, which passes on
+the kernel as it is. `pytest -s -m slow tests/engine/test_mutants.py` prints what caught what.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LAWS, INTEGERS = "test_ledger_laws.py::test_", "test_arithmetic.py::test_"
+ORACLE = "oracle"  # the fuzzer, over generated worlds
+WORLDS = "200"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A wrong kernel: what is wrong with it, the edit, and what must catch it."""
+
+    name: str
+    file: str
+    right: str
+    wrong: str
+    caught_by: str
+
+
+FIRST_EVENT = LAWS + "liquidation_comes_at_the_first_event_where_the_predicate_holds_and_at_none_before"
+FILLS = LAWS + "nobody_fills_better_than_the_market"
+SKIP = LAWS + "skipping_changes_nothing"
+ORDER = LAWS + "the_order_of_rows_does_not_matter"
+
+MUTANTS = (
+    Mutant(
+        "< for <= in the predicate",
+        "path.py",
+        "return equity <= maintenance",
+        "return equity < maintenance",
+        FIRST_EVENT,
+    ),
+    Mutant(
+        "last price for mark",
+        "opening.py",
+        "    mark = tape.bars[bar].mark_open_e8\n    run.bar = bar",
+        "    mark = tape.bars[bar].trade_open_e8\n    run.bar = bar",
+        FIRST_EVENT,
+    ),
+    Mutant(
+        "deduction dropped",
+        "margin.py",
+        " - tape.tiers[table, k].deduction_e8 + reserve",
+        " + reserve",
+        FIRST_EVENT,
+    ),
+    Mutant(
+        "tier off by one",
+        "margin.py",
+        "            return k\n    return last",
+        "            return k + 1\n    return last",
+        FIRST_EVENT,
+    ),
+    Mutant(
+        "tier border belongs to the tier above",
+        "margin.py",
+        "if whole < cap or (whole == cap and rest == 0):",
+        "if whole < cap:",
+        INTEGERS + "a_tier_is_chosen_on_the_exact_product",
+    ),
+    Mutant(
+        "maintenance rounded down",
+        "margin.py",
+        "maintenance = scale_ceil(",
+        "maintenance = (lambda w, r, x: scale_ceil(w, r, x) - (1 if (w * E8 + r) * x % (E8 * E8) else 0))(",
+        INTEGERS + "the_predicate_is_exact_at_20_000_near_ties",
+    ),
+    Mutant(
+        "profit of a short rounded for it",
+        "margin.py",
+        "cost - whole - (1 if rest > 0 else 0)",
+        "cost - whole",
+        INTEGERS + "the_predicate_is_exact_at_20_000_near_ties",
+    ),
+    Mutant(
+        "funding sign",
+        "opening.py",
+        "if (rate > 0) == (run.side > 0):",
+        "if (rate > 0) != (run.side > 0):",
+        LAWS + "funding_is_notional_times_rate",
+    ),
+    Mutant(
+        "fee on margin for fee on notional",
+        "position.py",
+        "fee = mul_ceil(value, run.taker)",
+        "fee = mul_ceil(abs(wallet), run.taker)",
+        LAWS + "fees_are_the_rate_of_the_value",
+    ),
+    Mutant(
+        "look-ahead by one bar",
+        "opening.py",
+        "    mark = tape.bars[bar].mark_open_e8\n    run.bar = bar",
+        "    mark = tape.bars[min(bar + 1, len(tape.bars) - 1)].mark_open_e8\n    run.bar = bar",
+        LAWS + "no_future",
+    ),
+    Mutant(
+        "a buyer's value rounded down",
+        "position.py",
+        "return whole + (1 if buying and rest > 0 else 0)",
+        "return whole",
+        FILLS,
+    ),
+    Mutant(
+        "slippage for the run",
+        "position.py",
+        "return price + worse if buying else price - worse",
+        "return price - worse if buying else price + worse",
+        FILLS,
+    ),
+    Mutant(
+        "exit at the mark",
+        "opening.py",
+        "close_all(tape, plan, desk, run, tape.bars[bar].trade_open_e8, mark, at.C_EXIT)",
+        "close_all(tape, plan, desk, run, mark, mark, at.C_EXIT)",
+        FILLS,
+    ),
+    Mutant(
+        "put back to the reserve",
+        "position.py",
+        "at.K_PUT_BACK, at.FREE, at.MARGIN",
+        "at.K_PUT_BACK, at.FREE, at.RESERVE",
+        LAWS + "what_is_put_back_returns_to_the_position",
+    ),
+    Mutant(
+        "a debt is not covered",
+        "position.py",
+        "    if run.balance[at.MARGIN] < 0:\n",
+        "    if False:\n",
+        LAWS + "conservation",
+    ),
+    Mutant(
+        "a transfer with one side",
+        "ledger.py",
+        "    run.balance[debit] -= amount\n",
+        "    run.balance[debit] -= 0 if debit == at.RESERVE else amount\n",
+        LAWS + "balances_and_positions_rebuild",
+    ),
+    Mutant(
+        "a block's extremes swapped",
+        "coast.py",
+        "low, high = tape.blocks[block].low_e8, tape.blocks[block].high_e8",
+        "high, low = tape.blocks[block].low_e8, tape.blocks[block].high_e8",
+        SKIP,
+    ),
+    Mutant(
+        "thresholds forgotten by the skip",
+        "glance.py",
+        "if headroom <= limit * (at_high[2] - at_low[1] + 4.0 * off):",
+        "if False:",
+        SKIP,
+    ),
+    Mutant(
+        "memory of the run before",
+        "replay.py",
+        "        desk.memory[:] = 0.0\n",
+        "",
+        ORDER,
+    ),
+    Mutant(
+        "high and low swapped on the path",
+        "walk.py",
+        "adverse, other = (low, high) if run.side > 0 else (high, low)",
+        "adverse, other = (high, low) if run.side > 0 else (low, high)",
+        ORACLE,
+    ),
+    Mutant(
+        "bankruptcy price rounded for the run",
+        "position.py",
+        "mul_div_ceil(run.cost - run.balance[at.MARGIN], E8, run.qty)",
+        "mul_div_floor(run.cost - run.balance[at.MARGIN], E8, run.qty)",
+        ORACLE,
+    ),
+    Mutant(
+        "cooldown ignored at the open",
+        "opening.py",
+        "if last >= 0 and run.time_ms - last < plan.cooldown_ms[rule]:",
+        "if False:",
+        ORACLE,
+    ),
+    Mutant(
+        "latency ignored",
+        "actions.py",
+        "run.latency_from_ms + plan.latency_ms",
+        "run.latency_from_ms",
+        ORACLE,
+    ),
+)
+FAST = ("deduction dropped", "funding sign", "fee on margin for fee on notional", "slippage for the run")
+
+
+def plant(mutant: Mutant, folder: Path) -> None:
+    """Copy the package and its engine tests, and make the edit."""
+    for name in ("backtest", "strategies", "tests/engine"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    path = folder / "backtest" / "engine" / mutant.file
+    source = path.read_text(encoding="utf-8")
+    assert source.count(mutant.right) == 1, f"{mutant.name}: the text to edit is not once in {mutant.file}"
+    path.write_text(source.replace(mutant.right, mutant.wrong), encoding="utf-8")
+
+
+def hunt(mutant: Mutant, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run what must catch a mutant, in the copy."""
+    if mutant.caught_by == ORACLE:
+        command = ["-m", "tests.engine.fuzz", "--seed", "0", "--count", WORLDS, "--minutes", "10", "--no-shrink"]
+    else:
+        command = ["-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", f"tests/engine/{mutant.caught_by}"]
+    environment = {**os.environ, "BACKTEST_JIT": "0", "LAW_WORLDS": "60", "PYTHONPATH": str(folder)}
+    return subprocess.run(
+        [sys.executable, *command], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def check_caught(mutant: Mutant, folder: Path) -> None:
+    plant(mutant, folder)
+    done = hunt(mutant, folder)
+    said = done.stdout + done.stderr
+    assert done.returncode == 1, f"{mutant.name} is not caught by {mutant.caught_by}:\n{said[-2000:]}"
+    assert ("repeat with" if mutant.caught_by == ORACLE else "1 failed" if "1 failed" in said else "FAILED") in said
+    print(f"\n{mutant.name:42} caught by {mutant.caught_by.rpartition('::')[2]}")
+
+
+@pytest.mark.parametrize("mutant", [m for m in MUTANTS if m.name in FAST], ids=lambda m: m.name)
+def test_a_wrong_kernel_is_caught(mutant: Mutant, tmp_path: Path) -> None:
+    check_caught(mutant, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mutant", [m for m in MUTANTS if m.name not in FAST], ids=lambda m: m.name)
+def test_every_wrong_kernel_is_caught(mutant: Mutant, tmp_path: Path) -> None:
+    check_caught(mutant, tmp_path)
+
+
+def test_most_are_caught_by_a_law_and_not_by_the_oracle() -> None:
+    assert len({m.name for m in MUTANTS}) >= 15
+    assert sum(m.caught_by != ORACLE for m in MUTANTS) >= 10
