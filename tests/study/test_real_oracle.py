@@ -22,7 +22,7 @@ from backtest.study.rule_files import load_rules
 from backtest.study.verify import verify_runs
 from backtest.units import time_ms
 
-from .small import Ran, ran
+from small import Ran, ran
 
 pytestmark = pytest.mark.real
 
@@ -53,11 +53,11 @@ def test_runs_of_a_crash_agree(lake: Path) -> None:
     study = load_study(REPORTS / "btc-buffers")
     market = replace(study.market, start_ms=time_ms("2021-05-01"), stop_ms=time_ms("2021-06-15"))
     studied = ran(replace(study, market=market), Lake(lake))
-    outcomes = studied.tables["outcomes"]
+    outcomes, rows = studied.tables["outcomes"], studied.rows
     chosen: list[int] = []
     for job in studied.jobs:
-        mine = [i for i, row in enumerate(studied.rows) if job.name == f"{row['strategy']} {row['reaction']}"]
-        lost_first = sorted(mine, key=lambda i: not studied.rows[i]["liquidated"])
+        mine = [i for i, row in enumerate(rows) if job.name == f"{row['strategy']} {row['reaction']}"]
+        lost_first = sorted(mine, key=lambda i: not rows[i]["liquidated"])
         chosen += [lost_first[0], lost_first[len(mine) // 2]]
     stored = outcomes.take(pa.array(chosen))
     assert len(stored) >= 50
