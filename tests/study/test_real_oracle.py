@@ -22,7 +22,7 @@ from backtest.study.rule_files import load_rules
 from backtest.study.verify import verify_runs
 from backtest.units import time_ms
 
-from small import Ran, ran
+from .small import Ran, ran
 
 pytestmark = pytest.mark.real
 
