@@ -58,6 +58,8 @@ def liquidate(tape: Market, plan: Plan, desk: Desk, run: Run, mark: int, cause: 
     run.paid_since_test = 0
     if run.qty == 0:
         end_run(run, R_LIQUIDATED, run.time_ms)
+    else:
+        see(run, mark, mark)
 
 
 @inner

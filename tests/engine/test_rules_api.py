@@ -30,7 +30,7 @@ from backtest.engine.plan import WAKE_KINDS
 from backtest.engine.rules import Param, Rule, Wakes
 from backtest.engine.state import STATE_FIELDS
 from backtest.errors import RuleError
-from backtest.study.rule_files import load_rule_file, load_rules
+from backtest.study.rule_files import load_rule_file, load_rules, try_rule
 
 SHIPPED = load_rules()
 ROOT = Path(__file__).parents[2]
@@ -211,7 +211,7 @@ def test_an_answer_that_is_no_action_is_refused_before_the_replay(tmp_path: Path
 )
 def test_a_rule_that_does_not_compile_is_refused_with_its_file(tmp_path: Path, body: str) -> None:
     with pytest.raises(RuleError, match=re.escape("mine.py")):
-        check_rule(made(f"{HEAD}def careless(state, p):\n    {body}\n", tmp_path), {})
+        try_rule(made(f"{HEAD}def careless(state, p):\n    {body}\n", tmp_path))
 
 
 def test_memory_is_the_rules_own(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from itertools import pairwise
 from random import Random
 from types import SimpleNamespace
 
@@ -89,6 +90,8 @@ def draw_world(seed: int, bars: int | None = None) -> World:
         step=decimal(step),
         slippage=slippage,
     )
+    if any(above.deduction == below.deduction for below, above in pairwise(tiers)):
+        plan = replace(plan, liquidation=True)  # a probe looks at extremes: margin may not jump between them
     market = oracle.Market(
         interval_ms,
         bars_drawn,
