@@ -352,7 +352,7 @@ def test_a_rule_that_holds_changes_nothing() -> None:
 
 def test_skipping_changes_nothing() -> None:
     """Passing over segments and blocks gives the bytes of visiting every bar, over hundreds of bars."""
-    for world in worlds(COUNT // 4, FIRST + 10**6, bars=200):
+    for world in worlds(COUNT, FIRST + 10**6, bars=100):
         tape, rules = to_tape(world.market, world.plan.stop_ms), to_rules(world.plan.rules)
         assert same(replay_tape(tape, world.plan, rules), replay_tape(tape, world.plan, rules, skip=False))
 

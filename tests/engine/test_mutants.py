@@ -30,6 +30,7 @@ class Mutant:
     right: str
     wrong: str
     caught_by: str
+    worlds: int = 60
 
 
 FIRST_EVENT = LAWS + "liquidation_comes_at_the_first_event_where_the_predicate_holds_and_at_none_before"
@@ -142,6 +143,7 @@ MUTANTS = (
         "    if run.balance[at.MARGIN] < 0:\n",
         "    if False:\n",
         LAWS + "conservation",
+        300,
     ),
     Mutant(
         "a transfer with one side",
@@ -151,10 +153,10 @@ MUTANTS = (
         LAWS + "balances_and_positions_rebuild",
     ),
     Mutant(
-        "a block's extremes swapped",
+        "a bar's high not looked at",
         "coast.py",
-        "low, high = tape.blocks[block].low_e8, tape.blocks[block].high_e8",
-        "high, low = tape.blocks[block].low_e8, tape.blocks[block].high_e8",
+        "if not is_clear(tape, plan, run, tape.bars[bar].mark_low_e8, tape.bars[bar].mark_high_e8):",
+        "if not is_clear(tape, plan, run, tape.bars[bar].mark_low_e8, tape.bars[bar].mark_low_e8):",
         SKIP,
     ),
     Mutant(
@@ -175,8 +177,8 @@ MUTANTS = (
         "high and low swapped on the path",
         "walk.py",
         "adverse, other = (low, high) if run.side > 0 else (high, low)",
-        "adverse, other = (high, low) if run.side > 0 else (low, high)",
-        ORACLE,
+        "adverse, other = (high, mark) if run.side > 0 else (low, mark)",
+        FIRST_EVENT,
     ),
     Mutant(
         "bankruptcy price rounded for the run",
@@ -220,7 +222,7 @@ def hunt(mutant: Mutant, folder: Path) -> subprocess.CompletedProcess[str]:
         command = ["-m", "tests.engine.fuzz", "--seed", "0", "--count", WORLDS, "--minutes", "10", "--no-shrink"]
     else:
         command = ["-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", f"tests/engine/{mutant.caught_by}"]
-    environment = {**os.environ, "BACKTEST_JIT": "0", "LAW_WORLDS": "60", "PYTHONPATH": str(folder)}
+    environment = {**os.environ, "BACKTEST_JIT": "0", "LAW_WORLDS": str(mutant.worlds), "PYTHONPATH": str(folder)}
     return subprocess.run(
         [sys.executable, *command], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )

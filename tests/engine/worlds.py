@@ -90,13 +90,14 @@ def draw_world(seed: int, bars: int | None = None) -> World:
         step=decimal(step),
         slippage=slippage,
     )
-    if any(above.deduction == below.deduction for below, above in pairwise(tiers)):
+    tables = draw_tables(r, count, start_ms, interval_ms, tiers)
+    if any(jumps(rows) for _, rows in tables):
         plan = replace(plan, liquidation=True)  # a probe looks at extremes: margin may not jump between them
     market = oracle.Market(
         interval_ms,
         bars_drawn,
         draw_funding(r, bars_drawn, count, start_ms, interval_ms),
-        draw_tables(r, count, start_ms, interval_ms, tiers),
+        tables,
         draw_taker(r, count, start_ms, interval_ms, rate),
     )
     return World(seed, market, plan)
@@ -129,7 +130,9 @@ def draw_tiers(r: Random, hold: Hold, first: int, leverage: Decimal) -> tuple[or
     count = r.choice((1, 1, 2, 3, 5))
     notional = max(hold.qty * first // E8, 1_000)
     caps = sorted({notional * r.randint(20, 180) // 100 + r.choice((-1, 0, 0, 1)) for _ in range(count - 1)})
-    if caps and r.random() < 0.3:
+    if r.random() < 0.3:  # exact products with the rates
+        caps = sorted({max(cap // 10_000, 1) * 10_000 for cap in caps})
+    elif caps and r.random() < 0.4:
         caps[0] = max(1, notional + r.choice((-1, 0, 1)))
         caps = sorted(set(caps))
     rates = sorted(r.sample(RATES[: max(3, count)], min(len(caps) + 1, 5)))
@@ -150,6 +153,14 @@ def draw_tiers(r: Random, hold: Hold, first: int, leverage: Decimal) -> tuple[or
             limit = max(Decimal(1), leverage // 2)
         rows.append(oracle.TierRow(cap, Decimal(rate), decimal(deduction), limit))
     return tuple(rows)
+
+
+def jumps(rows: tuple[oracle.TierRow, ...]) -> bool:
+    """Tell whether maintenance margin jumps at a border of a table."""
+    return any(
+        (above.rate - below.rate) * (below.cap or 0) != above.deduction - below.deduction
+        for below, above in pairwise(rows)
+    )
 
 
 def maintenance(hold: Hold, tiers: tuple[oracle.TierRow, ...], price: int) -> int:
