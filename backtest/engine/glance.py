@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Glance = tuple[float, float, float, float]
 UNIT = 1e-8
+ONE = 100_000_000
 
 
 @inner
@@ -81,19 +82,30 @@ def is_clear_between(plan: Plan, at_low: Glance, at_high: Glance, off: float) ->
 def zero_between(tape: Market, plan: Plan, run: Run, condition: int, start: int, end: int) -> tuple[int, int]:
     """Guess where a condition turns on a way inside one tier: the zero of the line through both ends, and a reach.
 
-    A threshold above 1 on the buffer may flicker over a few units of rounding; it gets no guess (reach 0).
+    A condition that may flicker over a few units of rounding gets no guess (reach 0).
     """
+    if condition >= 0 and flickers(plan, condition):
+        return start, 0
     first = _gauge(tape, plan, run, condition, start)
     second = _gauge(tape, plan, run, condition, end)
     if first <= 0.0 or second >= 0.0 or not (first - second) > 0.0:
-        return start, 0
-    if condition >= 0 and plan.wake_kind[condition] == BUFFER_BELOW and plan.wake_value[condition] > 100_000_000:
         return start, 0
     width = float(end - start)
     guess = start + int(width * (first / (first - second)))
     off = slack(run, float(run.qty) * UNIT * float(max(start, end)))
     reach = int(abs(width) / (first - second) * off * 4.0) + 4
     return guess, reach
+
+
+@inner
+def flickers(plan: Plan, wake: int) -> bool:
+    """Tell whether a threshold may hold, not hold and hold again on a falling way, by the steps of the margins.
+
+    While floor(q p) falls by 1, equity falls by 1 and each margin by 0 or 1: a buffer above 1 or a ratio under 1 can
+    rise again for a moment.
+    """
+    kind, limit = plan.wake_kind[wake], plan.wake_value[wake]
+    return bool((kind == BUFFER_BELOW and limit > ONE) or (kind == MARGIN_RATIO_ABOVE and limit < ONE))
 
 
 @inner
