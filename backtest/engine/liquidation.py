@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from backtest.engine.compile import inner
 from backtest.engine.exposure import settle_exposure
-from backtest.engine.glance import note_extremes
 from backtest.engine.path import LIQUIDATION, close_stretch, holds, see
 from backtest.engine.position import forced_close, measure_at
 
@@ -45,8 +44,8 @@ def end_breach(run: Run) -> None:
 def liquidate(tape: Market, plan: Plan, desk: Desk, run: Run, mark: int, cause: int) -> None:
     """Force a close at a mark where the predicate holds, and count the breach it belongs to."""
     settle_exposure(tape, run)
+    see(run, mark, mark)
     close_stretch(tape, run)
-    note_extremes(tape, run, mark, mark)
     if not run.breached:
         run.breached = 1
         run.breaches += 1
