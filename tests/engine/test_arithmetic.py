@@ -198,7 +198,7 @@ def near_ties(count: int, seed: int) -> tuple[list[tuple[int, ...]], list[tuple[
     caps = [row.cap for row in rows if row.cap is not None]
     cases, figures = [], []
     for index in range(count):
-        price = int(10 ** r.uniform(4, 13))
+        price = int(10 ** r.uniform(5, 13))
         qty = int(10 ** r.uniform(8, 15)) * E8 // price + 1
         if index % 3 == 0:
             qty = max(1, r.choice(caps) * E8 // price + r.choice((0, 1)))
