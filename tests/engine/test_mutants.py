@@ -174,7 +174,7 @@ MUTANTS = (
         ORDER,
     ),
     Mutant(
-        "high and low swapped on the path",
+        "high for low: the adverse extreme not visited",
         "walk.py",
         "adverse, other = (low, high) if run.side > 0 else (high, low)",
         "adverse, other = (high, mark) if run.side > 0 else (low, mark)",
@@ -234,7 +234,7 @@ def check_caught(mutant: Mutant, folder: Path) -> None:
     said = done.stdout + done.stderr
     assert done.returncode == 1, f"{mutant.name} is not caught by {mutant.caught_by}:\n{said[-2000:]}"
     assert ("repeat with" if mutant.caught_by == ORACLE else "1 failed" if "1 failed" in said else "FAILED") in said
-    print(f"\n{mutant.name:42} caught by {mutant.caught_by.rpartition('::')[2]}")
+    print(f"\n{mutant.name:46} caught by {mutant.caught_by.rpartition('::')[2]}")
 
 
 @pytest.mark.parametrize("mutant", [m for m in MUTANTS if m.name in FAST], ids=lambda m: m.name)
