@@ -20,7 +20,8 @@ from backtest.report.model import Model, ReportInput, build
 from backtest.report.summary_csv import summary_csv
 from backtest.study.archive import ParquetSink, decisions, staged, write_manifest, write_provenance
 from backtest.study.assumptions import assumptions
-from backtest.study.config import Study, resolved
+from backtest.study.canonical import resolved
+from backtest.study.config import Study
 from backtest.study.naming import HOLD
 from backtest.study.runner import Progress, SymbolData, Totals, load_symbol, run, study_jobs, terms
 from backtest.study.trace import life, trace, worked_liquidation

@@ -108,7 +108,7 @@ def _facts(finished: Comparison) -> dict[str, object]:
 
 def _print(study: Study, finished: Comparison) -> None:
     from backtest.report.terminal import summary_text
-    from backtest.study.config import resolved
+    from backtest.study.canonical import resolved
 
     totals = finished.totals
     say(summary_text(resolved(study), finished.model.summary))

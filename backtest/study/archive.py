@@ -21,7 +21,8 @@ from backtest.data.disk import locked, sha256_file, write_atomic
 from backtest.data.manifest import entries_hash
 from backtest.engine.compile import source_hash
 from backtest.schema import RESULT_TABLES
-from backtest.study.config import Study, study_json
+from backtest.study.canonical import study_json
+from backtest.study.config import Study
 from backtest.study.jobs import Job
 from backtest.study.runner import SymbolData
 from backtest.venues.tiers import TierTable

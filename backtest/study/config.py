@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import tomllib
 from collections.abc import Callable, Mapping
@@ -14,7 +13,7 @@ from backtest.errors import StudyError
 from backtest.study import naming, reader
 from backtest.study.naming import NAME_PATTERN, SIDES, Param, RuleTable
 from backtest.study.reader import BadValueError, Section
-from backtest.units import DAY_MS, MINUTE_MS, duration_text, e8_text, time_text
+from backtest.units import DAY_MS, MINUTE_MS, duration_text, time_text
 from backtest.venues.symbols import VENUES, normalize_symbol
 
 MARGIN_MODES = ("isolated", "cross")
@@ -281,13 +280,15 @@ def _strategies(top: Section) -> tuple[StrategySpec, ...]:
     strategies: list[StrategySpec] = []
     taken: dict[str, str] = {}
     for section in top.tables("strategy"):
-        base_name = section.get("name", _strategy_name)
+        base_name = section.get("base_name", _strategy_name, None)
+        written_name = section.get("name", _strategy_name if base_name is None else _swept_name(base_name))
         rules = _rules(section)
         latency_ms = section.get("latency", reader.duration(0), None)
         cooldown_ms = section.get("cooldown", reader.duration(0), 0)
         if not section.ok:
             continue
-        for name, members in naming.sweep(base_name, rules):
+        base_name = base_name or written_name
+        for name, members in naming.sweep(written_name, rules):
             if name in taken:
                 section.problem("name", f'"{name}" is already the name of another strategy', "take another name")
                 break
@@ -302,6 +303,17 @@ def _strategy_name(raw: object) -> str:
     if naming.is_reserved(name):
         raise BadValueError(f'is "{name}", the name of a control that every study has', "take another name")
     return name
+
+
+def _swept_name(base_name: str) -> Callable[[object], str]:
+    """Read the name of one member of a sweep, as the canonical form writes it: the base name and the swept values."""
+
+    def convert(raw: object) -> str:
+        if not isinstance(raw, str) or not raw.startswith(f"{base_name}-"):
+            raise BadValueError(f"is {reader.show(raw)}, not {base_name}-VALUE", "take base_name out, or name it so")
+        return raw
+
+    return convert
 
 
 def _rules(strategy: Section) -> list[RuleTable]:
@@ -336,78 +348,3 @@ def _windows(top: Section) -> tuple[Window, ...]:
             section.problem("name", f'"{window.name}" is already the name of another window', "take another name")
         windows.append(window)
     return tuple(windows)
-
-
-# --- the canonical form --------------------------------------------------------------------------------------------
-
-
-def resolved(study: Study) -> dict[str, object]:
-    """Give the canonical form of a study: every default filled in, sweeps unrolled, decimals as text.
-
-    It has the keys of the TOML form, so it reads back as a study; what was not given and has no value is left out.
-    """
-    market, entries, costs, reserve = study.market, study.entries, study.costs, study.reserve
-    return {
-        "study": {"name": study.name, "seed": study.seed, "capital": e8_text(study.capital_e8)},
-        "market": {
-            "venue": market.venue,
-            "symbols": list(market.symbols),
-            "interval": duration_text(market.interval_ms),
-            "start": _instant(market.start_ms),
-            "stop": _instant(market.stop_ms),
-            "tiers": market.tiers,
-            "gaps": market.gaps,
-            "release": study.release,
-        },
-        "entries": {
-            "every": duration_text(entries.every_ms),
-            "side": [naming.side_name(side) for side in entries.sides],
-            "leverage": [naming.decimal_text(Decimal(leverage) / 100) for leverage in entries.leverages_e2],
-            "margin_mode": entries.margin_mode,
-            "margin_share": e8_text(entries.margin_share_e8),
-            "horizon": duration_text(entries.horizon_ms),
-        },
-        "costs": {
-            "taker_fee_bps": _bps_or_as_of(costs.taker_fee_e8),
-            "slippage_bps": _bps(costs.slippage_e8),
-            "liquidation_slippage_bps": _bps(costs.liquidation_slippage_e8),
-            "clearance_fee_bps": _bps_or_as_of(costs.clearance_fee_e8),
-            "capital_cost_apr": e8_text(costs.capital_cost_apr_e8),
-        },
-        "reserve": {
-            "latency": duration_text(reserve.latency_ms),
-            **({} if reserve.daily_cap_e8 is None else {"daily_cap": e8_text(reserve.daily_cap_e8)}),
-        },
-        "strategy": [_resolved_strategy(strategy) for strategy in study.strategies],
-        "window": [{"name": w.name, "from": _instant(w.from_ms), "to": _instant(w.to_ms)} for w in study.windows],
-    }
-
-
-def study_json(study: Study) -> str:
-    """Write the canonical form as JSON: equal studies give equal bytes."""
-    return json.dumps(resolved(study), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-
-def _resolved_strategy(strategy: StrategySpec) -> dict[str, object]:
-    form: dict[str, object] = {
-        "name": strategy.name,
-        "rules": [{"use": rule.use, **dict(rule.params)} for rule in strategy.rules],
-        "cooldown": duration_text(strategy.cooldown_ms),
-    }
-    if strategy.base_name != strategy.name:
-        form["base_name"] = strategy.base_name
-    if strategy.latency_ms is not None:
-        form["latency"] = duration_text(strategy.latency_ms)
-    return form
-
-
-def _bps(rate_e8: int) -> str:
-    return naming.decimal_text(Decimal(rate_e8) / BPS_E8)
-
-
-def _bps_or_as_of(rate_e8: int | None) -> str:
-    return AS_OF if rate_e8 is None else _bps(rate_e8)
-
-
-def _instant(ms: int) -> str:
-    return time_text(ms, seconds=True).replace(" ", "T")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 from backtest.data.disk import sha256_file
 from backtest.errors import IntegrityError, StudyError, did_you_mean
 from backtest.study.archive import FORMAT
-from backtest.study.config import Study, parse_study, study_json
+from backtest.study.canonical import study_json
+from backtest.study.config import Study, parse_study
 
 LEDGER = ("transfers", "fills", "actions")
 AGAIN = "run it again: backtest compare"
@@ -89,18 +90,8 @@ def open_results(folder: Path) -> Results:
 
 
 def stored_study(form: Mapping[str, Any], where: str) -> Study:
-    """Read a study back from its canonical form (`resolved`).
-
-    Sweeps are unrolled there, and the names they gave are no names a person may write: they are put back as they are.
-    """
-    names = [(raw["name"], raw.get("base_name", raw["name"])) for raw in form["strategy"]]
-    plain = [
-        {key: value for key, value in raw.items() if key != "base_name"} | {"name": f"strategy-{i}"}
-        for i, raw in enumerate(form["strategy"])
-    ]
-    parsed = parse_study({**form, "strategy": plain}, where)
-    named = zip(parsed.strategies, names, strict=True)
-    study = replace(parsed, strategies=tuple(replace(spec, name=name, base_name=base) for spec, (name, base) in named))
+    """Read a study back from its canonical form; IntegrityError where this version would write another form."""
+    study = parse_study(form, where)
     if json.loads(study_json(study)) != dict(form):
         raise IntegrityError.at(where, "holds a study that this version reads otherwise", AGAIN)
     return study

@@ -17,7 +17,8 @@ from backtest.errors import StudyError
 from backtest.report.model import summarise
 from backtest.report.terminal import summary_text
 from backtest.study.assumptions import assumptions
-from backtest.study.config import Study, load_study, resolved
+from backtest.study.canonical import resolved
+from backtest.study.config import Study, load_study
 from backtest.study.rule_files import load_rules
 from backtest.study.runner import load_symbol, terms
 from backtest.study.verify import verify_runs

@@ -14,7 +14,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from backtest.errors import StudyError
-from backtest.study.config import RuleSpec, Study, load_study, parse_study, resolved, study_json
+from backtest.study.canonical import resolved, study_json, study_toml
+from backtest.study.config import RuleSpec, Study, load_study, parse_study
 from backtest.units import DAY_MS, HOUR_MS, time_ms
 
 TEXT = """
@@ -299,10 +300,22 @@ def test_any_misspelt_key_is_caught_and_the_right_one_suggested(
     assert f"{misspelt}: " in lines[0]
 
 
-def test_the_canonical_form_reads_back_as_the_same_study() -> None:
-    mapping = changed("strategy.0.rules.0.trigger", Decimal("0.3"))
-    once = parse_study(mapping, "s.toml")
+@pytest.mark.parametrize("trigger", [Decimal("0.3"), [0.25, 0.5], [0.1, 0.25, 1e-7]], ids=["one", "two", "three"])
+def test_the_canonical_form_reads_back_as_the_same_study(trigger: object, tmp_path: Path) -> None:
+    """Swept or not, from JSON and from TOML."""
+    once = parse_study(changed("strategy.0.rules.0.trigger", trigger), "s.toml")
     assert parse_study(json.loads(study_json(once)), "json") == once
+    (tmp_path / "study.toml").write_text(study_toml(once), encoding="utf-8")
+    assert load_study(tmp_path) == once
+
+
+@pytest.mark.parametrize("name", ["deleverage", "exit-0.5", "deleverage0.5", 3])
+def test_a_base_name_is_where_the_name_begins(name: object) -> None:
+    mapping = changed("strategy.0.rules.0.trigger", 0.5)
+    mapping["strategy"][0] |= {"base_name": "deleverage", "name": name}
+    (line,) = problems(mapping)
+    assert "strategy[1].name: is" in line
+    assert "not deleverage-VALUE" in line
 
 
 def test_layout_does_not_change_the_canonical_form_but_every_value_does() -> None:

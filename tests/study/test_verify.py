@@ -13,7 +13,7 @@ import pytest
 
 from backtest.engine import oracle
 from backtest.errors import IntegrityError, StudyError
-from backtest.study.config import resolved
+from backtest.study.canonical import resolved
 from backtest.study.naming import HOLD
 from backtest.study.outcomes import ledger_tables
 from backtest.study.reproduce import PARTS, table_difference

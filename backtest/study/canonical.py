@@ -1,0 +1,101 @@
+"""The canonical form of a study: defaults filled in, sweeps unrolled, decimals as text. Equal studies, equal bytes."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any
+
+from backtest.study import naming
+from backtest.study.config import AS_OF, BPS_E8, StrategySpec, Study
+from backtest.units import duration_text, e8_text, time_text
+
+
+def resolved(study: Study) -> dict[str, Any]:
+    """Give the canonical form of a study: every default filled in, sweeps unrolled, decimals as text.
+
+    It has the keys of the TOML form, so it reads back as a study; what was not given and has no value is left out.
+    """
+    market, entries, costs, reserve = study.market, study.entries, study.costs, study.reserve
+    return {
+        "study": {"name": study.name, "seed": study.seed, "capital": e8_text(study.capital_e8)},
+        "market": {
+            "venue": market.venue,
+            "symbols": list(market.symbols),
+            "interval": duration_text(market.interval_ms),
+            "start": _instant(market.start_ms),
+            "stop": _instant(market.stop_ms),
+            "tiers": market.tiers,
+            "gaps": market.gaps,
+            "release": study.release,
+        },
+        "entries": {
+            "every": duration_text(entries.every_ms),
+            "side": [naming.side_name(side) for side in entries.sides],
+            "leverage": [naming.decimal_text(Decimal(leverage) / 100) for leverage in entries.leverages_e2],
+            "margin_mode": entries.margin_mode,
+            "margin_share": e8_text(entries.margin_share_e8),
+            "horizon": duration_text(entries.horizon_ms),
+        },
+        "costs": {
+            "taker_fee_bps": _bps_or_as_of(costs.taker_fee_e8),
+            "slippage_bps": _bps(costs.slippage_e8),
+            "liquidation_slippage_bps": _bps(costs.liquidation_slippage_e8),
+            "clearance_fee_bps": _bps_or_as_of(costs.clearance_fee_e8),
+            "capital_cost_apr": e8_text(costs.capital_cost_apr_e8),
+        },
+        "reserve": {
+            "latency": duration_text(reserve.latency_ms),
+            **({} if reserve.daily_cap_e8 is None else {"daily_cap": e8_text(reserve.daily_cap_e8)}),
+        },
+        "strategy": [_resolved_strategy(strategy) for strategy in study.strategies],
+        "window": [{"name": w.name, "from": _instant(w.from_ms), "to": _instant(w.to_ms)} for w in study.windows],
+    }
+
+
+def study_json(study: Study) -> str:
+    """Write the canonical form as JSON: equal studies give equal bytes."""
+    return json.dumps(resolved(study), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def study_toml(study: Study) -> str:
+    """Write a study as a TOML file that reads back as the same study."""
+    lines: list[str] = []
+    for name, section in resolved(study).items():
+        for table in section if isinstance(section, list) else [section]:
+            lines.append(f"[[{name}]]" if isinstance(section, list) else f"[{name}]")
+            lines += [f"{key} = {_toml_value(value)}" for key, value in table.items()] + [""]
+    return "\n".join(lines)
+
+
+def _toml_value(value: object) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(_toml_value(item) for item in value)}]"
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{key} = {_toml_value(item)}' for key, item in value.items())} }}"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _resolved_strategy(strategy: StrategySpec) -> dict[str, object]:
+    form: dict[str, object] = {
+        "name": strategy.name,
+        "rules": [{"use": rule.use, **dict(rule.params)} for rule in strategy.rules],
+        "cooldown": duration_text(strategy.cooldown_ms),
+    }
+    if strategy.base_name != strategy.name:
+        form["base_name"] = strategy.base_name
+    if strategy.latency_ms is not None:
+        form["latency"] = duration_text(strategy.latency_ms)
+    return form
+
+
+def _bps(rate_e8: int) -> str:
+    return naming.decimal_text(Decimal(rate_e8) / BPS_E8)
+
+
+def _bps_or_as_of(rate_e8: int | None) -> str:
+    return AS_OF if rate_e8 is None else _bps(rate_e8)
+
+
+def _instant(ms: int) -> str:
+    return time_text(ms, seconds=True).replace(" ", "T")
