@@ -24,6 +24,7 @@ from backtest.study.canonical import resolved
 from backtest.study.config import Study
 from backtest.study.naming import HOLD
 from backtest.study.runner import Progress, SymbolData, Totals, load_symbol, run, study_jobs, terms
+from backtest.study.sensitivity import sensitivity
 from backtest.study.trace import life, trace, worked_liquidation
 from backtest.units import time_text
 
@@ -97,10 +98,14 @@ def compare(
         outcomes = sink.close()
         seconds["run"] = time.perf_counter() - begin - seconds["rules"]
         seconds["replay"] = totals.replay_seconds
+        say("replaying under other assumptions")
+        mark = time.perf_counter()
+        others = sensitivity(study, loaded, all_jobs)
+        seconds["sensitivity"] = time.perf_counter() - mark
         say("writing the report")
         mark = time.perf_counter()
         coverage = _coverage(loaded)
-        model = build(_report_input(study, loaded, outcomes, staging, coverage, reproduce or []))
+        model = build(_report_input(study, loaded, outcomes, staging, coverage, reproduce or [], others))
         write_atomic(staging / "summary.csv", summary_csv(model.summary).encode())
         write_atomic(staging / "report.md", render_markdown(model).encode())
         write_atomic(staging / "report.html", render_model(model).encode())
@@ -139,6 +144,7 @@ def _report_input(
     folder: Path,
     coverage: list[dict[str, object]],
     reproduce: list[str],
+    others: dict[str, pa.Table],
 ) -> ReportInput:
     sources = {source.name for data in loaded for entry in data.result.entries for source in entry.sources}
     story, table = _worked(study, loaded, outcomes, folder)
@@ -151,6 +157,7 @@ def _report_input(
         trace_story=story,
         reproduce=reproduce,
         synthetic=any(name.startswith("SYNTHETIC") for name in sources),
+        sensitivity=others,
     )
 
 

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backtest.analysis.effects import Counts, count
-from backtest.analysis.pairs import BoolArray, Column, Pairs, pair_up
+from backtest.analysis.effects import Counts, count, saved_counts
+from backtest.analysis.pairs import BoolArray, Column, Pairs
 from backtest.units import time_ms
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +39,12 @@ CRASH_WINDOWS = tuple(
 
 @dataclass(frozen=True, slots=True)
 class PartRow:
-    """One strategy over one part of the pairs, under both reactions."""
+    """One strategy over one part of the pairs, under both reactions; `saved` are those avoided under both."""
 
     strategy: str
     intrabar: Counts
     next_open: Counts
+    saved: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +58,13 @@ class Part:
 
 def part(dimension: str, value: str, groups: Sequence[Pairs], keep: Sequence[BoolArray] | None = None) -> Part:
     """Compare every strategy with the baseline over the pairs that a mask for each group keeps."""
-    kept: dict[str, dict[str, Counts]] = {}
-    for i, pairs in enumerate(groups):
-        kept.setdefault(pairs.strategy, {})[pairs.reaction] = count(pairs if keep is None else pairs.where(keep[i]))
-    return Part(dimension, value, tuple(PartRow(name, by["intrabar"], by["next_open"]) for name, by in kept.items()))
+    kept = groups if keep is None else [pairs.where(mask) for pairs, mask in zip(groups, keep, strict=True)]
+    counts: dict[str, dict[str, Counts]] = {}
+    for pairs in kept:
+        counts.setdefault(pairs.strategy, {})[pairs.reaction] = count(pairs)
+    saved = saved_counts(kept)
+    rows = (PartRow(name, by["intrabar"], by["next_open"], saved[name]) for name, by in counts.items())
+    return Part(dimension, value, tuple(rows))
 
 
 def breakdowns(groups: Sequence[Pairs]) -> list[Part]:
@@ -96,8 +96,8 @@ def crash_windows(groups: Sequence[Pairs], windows: Sequence[Window] = CRASH_WIN
     return result
 
 
-def sensitivity(groups: Sequence[Pairs], others: Mapping[str, pa.Table]) -> list[Part]:
-    """Compare under other assumptions: those that the outcomes hold already, then other outcome sets by name.
+def sensitivity(groups: Sequence[Pairs], others: Mapping[str, Sequence[Pairs]]) -> list[Part]:
+    """Compare under other assumptions: those that the pairs hold already, then the pairs of other replays by name.
 
     The main comparison comes first. "certain only" leaves out pairs in which a liquidation is merely possible; "near a
     data gap" means a missing row from a day before the entry to the exit.
@@ -108,7 +108,7 @@ def sensitivity(groups: Sequence[Pairs], others: Mapping[str, pa.Table]) -> list
     for value, left_out in (("certain liquidations only", possible), ("without runs near a data gap", near_gap)):
         if any(mask.any() for mask in left_out):
             rows.append(part("pairs left out", value, groups, [~mask for mask in left_out]))
-    return rows + [part("replayed with", name, pair_up(table)) for name, table in others.items()]
+    return rows + [part("replayed with", name, pairs) for name, pairs in others.items()]
 
 
 def _year(entry_ms: Column) -> Column:

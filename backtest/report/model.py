@@ -155,6 +155,7 @@ def build(source: ReportInput) -> Model:
     ordered = [by_name[one.name, reaction] for one in summary.strategies for reaction in REACTIONS]
     own = [one for one in summary.strategies if not one.control]
     windows = _windows(source.study)
+    others = {name: _pairs(source.study, table) for name, table in source.sensitivity.items()}
     return Model(
         input=source,
         summary=summary,
@@ -164,7 +165,7 @@ def build(source: ReportInput) -> Model:
         incidence={key: incidence(pairs.treated) for key, pairs in by_name.items()},
         breakdowns=tuple(breakdowns(ordered)),
         crashes=tuple(crash_windows(ordered, windows)),
-        sensitivity=tuple(sensitivity(ordered, source.sensitivity)),
+        sensitivity=tuple(sensitivity(ordered, others)),
         worst=tuple(worst_runs([by_name[one.name, r] for one in own for r in REACTIONS], WORST_RUNS)),
         survive=tuple(margin_to_survive(by_name[BASELINE, REACTIONS[0]].treated)),
         sweeps=tuple(sweeps(source.study["strategy"])),

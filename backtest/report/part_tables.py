@@ -71,7 +71,7 @@ def _parameter(value: object) -> str:
 
 _SENSITIVITY: tuple[tuple[Column, Callable[[Counts], float | None], Callable[[float | None], str]], ...] = (
     (Column("Pairs"), lambda r: r.pairs, number),
-    (Column("Liquidated", "runs"), lambda r: r.liquidated, number),
+    (Column("Liquidated", "% of pairs"), lambda r: r.liquidated_pct, two_digits),
     (Column("Avoided", "pairs"), lambda r: r.avoided, number),
     (Column("Exited", "pairs"), lambda r: r.exited, number),
     (Column("Caused", "pairs"), lambda r: r.caused, number),
@@ -81,17 +81,21 @@ _SENSITIVITY: tuple[tuple[Column, Callable[[Counts], float | None], Callable[[fl
 
 
 def sensitivity_grid(parts: Sequence[Part], summary: Summary) -> Grid:
-    """Give the comparison under each assumption for hold and the strategies of the study."""
+    """Give the comparison under each assumption, for hold and then for each strategy of the study."""
+    shown = [one.name for one in summary.strategies if one.name == BASELINE or not one.control]
     rows = []
-    for one in parts:
-        label = f"replayed: {one.value}" if one.dimension == "replayed with" else one.value
-        for row in one.rows:
-            if row.strategy == BASELINE or row.strategy not in summary.controls:
-                cells = [_pair_cell(row, read, write) for _, read, write in _SENSITIVITY]
-                rows.append((text_cell(label), text_cell(row.strategy), *cells))
-    titles = (Column("Assumption", numeric=False), Column("Strategy", numeric=False))
+    for name in shown:
+        for one in parts:
+            row = next(row for row in one.rows if row.strategy == name)
+            label = f"replayed: {one.value}" if one.dimension == "replayed with" else one.value
+            cells = [_pair_cell(row, read, write) for _, read, write in _SENSITIVITY]
+            saved = figure_cell(row.saved, number(row.saved))
+            rows.append((text_cell(name), text_cell(label), *cells[:3], saved, *cells[3:]))
+    columns = [column for column, _, _ in _SENSITIVITY]
+    titles = (Column("Strategy", numeric=False), Column("Assumption", numeric=False))
+    saved_column = Column("Saved", "pairs", "avoided under both reactions")
     caption = "The same comparison under other assumptions; two figures are intrabar / next open."
-    return Grid("sensitivity", caption, (*titles, *(column for column, _, _ in _SENSITIVITY)), tuple(rows))
+    return Grid("sensitivity", caption, (*titles, *columns[:3], saved_column, *columns[3:]), tuple(rows))
 
 
 def _pair_cell(row: PartRow, read: Callable[[Counts], float | None], write: Callable[[float | None], str]) -> Cell:

@@ -1,0 +1,137 @@
+"""The study's entries replayed again, each time with one assumption changed: what the sensitivity table compares.
+
+Replayed are `hold` and the strategies of the study, so that each is still paired with a `hold` under the same
+assumption. What a replay may cost is fixed in runs and bars, never in seconds: a study that is larger is replayed on
+every n-th entry time, and so gives the same bytes on any machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+
+from backtest.engine.batch import Batch, replay_batch
+from backtest.engine.market import Market
+from backtest.engine.plan import NONE
+from backtest.study.config import Study
+from backtest.study.entries import Entries, near_gap
+from backtest.study.jobs import Job
+from backtest.study.naming import HOLD
+from backtest.study.outcomes import Facts, baseline_paired, outcome_table
+from backtest.study.runner import SymbolData, terms
+from backtest.units import E8
+
+# At most so many runs are replayed under one assumption, and so many bars where every bar is visited.
+RUNS_MAX = 100_000
+BARS_MAX = 5_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One assumption changed: what it does to the study and to the market. Without `skip` every bar is visited."""
+
+    name: str
+    study: Callable[[Study], Study] = lambda study: study
+    market: Callable[[Market], Market] = lambda market: market
+    skip: bool = True
+
+
+def adverse_last(market: Market) -> Market:
+    """Exchange high and low of every bar: a long then meets the high first, a short the low.
+
+    Blocks and segments keep their true extremes, so nothing may be skipped by a bar's own.
+    """
+    bars = market.bars.copy()
+    bars["mark_low_e8"], bars["mark_high_e8"] = market.bars["mark_high_e8"], market.bars["mark_low_e8"]
+    return market._replace(bars=bars)
+
+
+def neighbour_tiers(market: Market, step: int) -> Market:
+    """Put the tier table seen before (-1) or after (+1) in the place of each; the first and last have themselves."""
+    segments = market.segments.copy()
+    segments["table"][:-1] = np.clip(market.segments["table"][:-1] + step, 0, len(market.tiers) - 1)
+    return market._replace(segments=segments)
+
+
+def variants(study: Study, loaded: Sequence[SymbolData]) -> Iterator[Variant]:
+    """List the assumptions that can matter to a study.
+
+    Reactions and gaps need no replay of their own. With one position in each margin unit, extremes of several marks
+    never come together, so every liquidation is certain.
+    """
+    yield Variant("path: adverse extreme last", market=adverse_last, skip=False)
+    if any(len(data.market.tiers) > 1 for data in loaded):
+        yield Variant("tiers: previous snapshot", market=lambda market: neighbour_tiers(market, -1))
+        yield Variant("tiers: next snapshot", market=lambda market: neighbour_tiers(market, 1))
+    if study.entries.margin_mode == "isolated":
+        other = {"pro_rata": "keep", "keep": "pro_rata"}[study.release]
+        yield Variant(f"release: {other.replace('_', ' ')}", study=lambda study: replace(study, release=other))
+
+
+def sensitivity(study: Study, loaded: Sequence[SymbolData], all_jobs: Sequence[Job]) -> dict[str, pa.Table]:
+    """Replay a study under each other assumption; give the outcomes by name.
+
+    Where entries were left out, the replay of the same entries as stated comes before, under its own name.
+    """
+    own = [job for job in all_jobs if job.strategy == HOLD or job.rules.names]
+    found: dict[str, pa.Table] = {}
+    for variant in variants(study, loaded):
+        stride = _stride(loaded, len(own), variant.skip)
+        of = "" if stride == 1 else f", one in {stride} entry times"
+        for one in (Variant("as stated"), variant) if stride > 1 else (variant,):
+            if one.name + of not in found:
+                found[one.name + of] = pa.concat_tables([_replay(one, study, data, own, stride) for data in loaded])
+    return found
+
+
+def _stride(loaded: Sequence[SymbolData], jobs: int, skip: bool) -> int:
+    runs = jobs * sum(len(data.entries.rows) for data in loaded)
+    if skip:
+        return -(-runs // RUNS_MAX)
+    lived = [data.entries.rows["exit_bar"] - data.entries.rows["entry_bar"] for data in loaded]
+    bars = jobs * sum(int(np.maximum(bars, 0).sum()) for bars in lived)
+    return max(-(-bars // BARS_MAX), -(-runs // RUNS_MAX))
+
+
+def _replay(variant: Variant, study: Study, data: SymbolData, own: Sequence[Job], stride: int) -> pa.Table:
+    study, market = variant.study(study), variant.market(data.market)
+    entries = _every(data.entries, stride)
+    hold: Batch | None = None
+    tables = []
+    for job in own:
+        rows = entries.under(posted_e8=study.capital_e8 * job.posted_share_e8 // E8, qty_share_e8=job.qty_share_e8)
+        if hold is not None:
+            outcome = hold.outcomes
+            rows["baseline_liquidation_ms"] = np.where(outcome["liquidated"] == 1, outcome["liquidation_ms"], NONE)
+            rows["baseline_exit_ms"] = outcome["exit_ms"]
+        plan = replace(terms(study), latency_ms=job.latency_ms).plan(
+            job.rules, next_open=job.reaction == "next_open", skip=variant.skip
+        )
+        # Of `hold` the rows are kept: the exposure of a partly liquidated baseline is summed from its fills.
+        batch = replay_batch(market, plan, job.rules, rows, record=hold is None)
+        hold = hold or batch
+        tables.append(_outcomes(study, data, job, entries, batch, hold))
+    return pa.concat_tables(tables)
+
+
+def _every(entries: Entries, stride: int) -> Entries:
+    """Keep every n-th entry time, with all of its sides and leverages."""
+    _, time = np.unique(entries.rows["entry_ms"], return_inverse=True)
+    kept = np.flatnonzero(time % stride == 0)
+    return Entries(entries.symbol, entries.rows[kept], [entries.labels[i] for i in kept.tolist()])
+
+
+def _outcomes(study: Study, data: SymbolData, job: Job, entries: Entries, batch: Batch, hold: Batch) -> pa.Table:
+    exit_ms = batch.outcomes["exit_ms"]
+    ends = np.where(exit_ms < 0, entries.rows["entry_ms"], exit_ms)
+    facts = Facts(
+        baseline_paired_e2=baseline_paired(data.result.tape, hold, exit_ms, entries),
+        fidelity=np.zeros(len(ends), np.int64),
+        near_gap=near_gap(data.result.holes, entries.rows["entry_ms"], ends),
+        to_survive_e8=None,
+        donors=None,
+    )
+    return outcome_table(study.market.venue, job, entries, batch, facts)
