@@ -14,8 +14,13 @@ from backtest import conductor
 from backtest.data.disk import sha256_file
 from backtest.data.store import Lake
 from backtest.errors import CoverageError, StudyError
+from backtest.report.terminal import summary_text
 from backtest.schema import RESULT_TABLES
-from backtest.study.config import Study
+from backtest.study.canonical import resolved
+from backtest.study.config import Study, parse_study
+from backtest.study.rule_files import load_rules
+from backtest.study.runner import load_symbol, study_jobs
+from backtest.study.verify import verify_runs
 
 COMPARED = {"outcomes.parquet", "transfers.parquet", "fills.parquet", "actions.parquet"} | {
     "summary.csv",
@@ -102,6 +107,32 @@ def test_a_worked_liquidation_is_told_in_the_report(finished: conductor.Comparis
 
 def test_synthetic_data_are_called_so(finished: conductor.Comparison) -> None:
     assert "synthetic" in (finished.folder / "report.html").read_text().lower()
+
+
+@pytest.mark.parametrize(
+    ("resample", "said"),
+    [
+        ({"method": "bootstrap", "block": "5d", "seed": 4}, "blocks of 5d drawn from real history with seed 4"),
+        ({"method": "crash", "windows": ["fall"], "scale": "1.5"}, "real history with moves 1.5× as large in fall"),
+    ],
+)
+def test_a_stress_market_is_called_so_everywhere(
+    finished: conductor.Comparison, lake: Lake, tmp_path: Path, resample: dict[str, object], said: str
+) -> None:
+    window = [{"name": "fall", "from": "2023-01-20", "to": "2023-01-25"}] if "windows" in resample else []
+    study = parse_study({**resolved(small_study()), "window": window}, "small")
+    form = resolved(study)
+    study = parse_study({**form, "market": {**form["market"], "resample": resample}}, "small")  # type: ignore[dict-item]
+    done = compare(study, lake, tmp_path / "out")
+    assert json.loads((done.folder / "manifest.json").read_text())["study"]["market"]["resample"] == resample
+    assert said in (done.folder / "report.html").read_text()
+    assert said in (done.folder / "report.md").read_text().replace("\\", "")
+    assert f"RESAMPLED market: {said}" in summary_text(resolved(study), done.model.summary)
+    assert content(done.folder)["outcomes.parquet"] != content(finished.folder)["outcomes.parquet"]
+    again = compare(study, make_lake(tmp_path / "lake"), tmp_path / "again")
+    assert content(again.folder) == content(done.folder)
+    loaded = load_symbol(study, lake, "BTCUSDT")
+    assert verify_runs(study, loaded, study_jobs(study, "s"), load_rules(), done.outcomes.slice(0, 40)) == {}
 
 
 def test_a_study_in_which_nothing_is_liquidated_has_a_report_too(lake: Lake, tmp_path: Path) -> None:

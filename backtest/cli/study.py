@@ -27,6 +27,8 @@ def compare(
 ) -> None:
     """Replay a study and compare its strategies by liquidation count."""
     from backtest import conductor
+    from backtest.report.story import resampled
+    from backtest.study.canonical import resolved
     from backtest.study.config import load_study
 
     study = load_study(path)
@@ -38,6 +40,8 @@ def compare(
             return
         print_table(list(planned.symbols[0]), [list(row.values()) for row in planned.symbols])
         say(f"{planned.runs:,} runs: {planned.jobs} strategies and reactions, controls included.")
+        if (made := resampled(resolved(study))) is not None:
+            say(made)
         return
     folder = out or file.parent
     finished = _run(study, lake, folder, str(file), [f"backtest compare {file.name} --lake LAKE"])

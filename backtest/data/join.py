@@ -55,8 +55,11 @@ def join_bars(
     mark = _read_bars(lake, Dataset(venue, "mark_price", symbol, interval), start_ms, stop_ms)
     interval_ms = duration_ms(interval)
     filled = np.empty(0, np.int64)
+    datasets = [last.dataset, mark.dataset]
     if gap_policy == "mark-from-index":
-        mark, filled = _fill_from_index(lake, mark, start_ms, stop_ms)
+        index = _read_bars(lake, mark.dataset._replace(table="index_price", interval=interval), start_ms, stop_ms)
+        mark, filled = _filled(mark, index)
+        datasets.append(index.dataset)
     if not np.array_equal(last.time_ms, mark.time_ms):
         last, mark = _both(last, mark), _both(mark, last)
     time_ms = last.time_ms
@@ -80,7 +83,7 @@ def join_bars(
         stamps,
         rates["funding_rate"].to_numpy(),
         tuple(holes),
-        (last.dataset, mark.dataset, funding),
+        (*datasets, funding),
     )
 
 
@@ -125,9 +128,12 @@ def _finest_that_fits(lake: Lake, wanted: Dataset) -> Dataset:
     raise AssertionError("unreachable")
 
 
-def _fill_from_index(lake: Lake, mark: Bars, start_ms: int, stop_ms: int) -> tuple[Bars, Ints]:
-    index = _read_bars(lake, mark.dataset._replace(table="index_price"), start_ms, stop_ms)
-    new = ~np.isin(index.time_ms, mark.time_ms, assume_unique=True)
+def _filled(mark: Bars, index: Bars) -> tuple[Bars, Ints]:
+    """Give mark bars with index bars in their holes, and the opens of those; nothing before or after the mark bars."""
+    if not len(mark.time_ms):
+        return mark, mark.time_ms
+    inside = (index.time_ms > mark.time_ms[0]) & (index.time_ms < mark.time_ms[-1])
+    new = inside & ~np.isin(index.time_ms, mark.time_ms, assume_unique=True)
     time_ms = np.concatenate((mark.time_ms, index.time_ms[new]))
     order = np.argsort(time_ms, kind="stable")
     pairs = zip(mark.prices, index.prices, strict=True)

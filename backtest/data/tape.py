@@ -17,8 +17,9 @@ import numpy.typing as npt
 
 from backtest.data.cache import cache_key, load_arrays, save_arrays
 from backtest.data.detect import Floats, settlement_minute
-from backtest.data.join import GapPolicy, join_bars
+from backtest.data.join import GapPolicy
 from backtest.data.manifest import Dataset, Entry
+from backtest.data.resample import Resample, read_market
 from backtest.data.store import Lake
 from backtest.errors import CoverageError, DataError, InvariantError, Problem
 from backtest.schema import BLOCK_BARS, Tape
@@ -59,15 +60,16 @@ def build_tape(
     tiers: Sequence[TierTable],
     taker_fee_steps: Sequence[tuple[int, int]],
     gap_policy: GapPolicy = "error",
+    resample: Resample | None = None,
     cache: Path | None = None,
 ) -> TapeResult:
-    """Build the tape of one symbol over a half-open range of the lake.
+    """Build the tape of one symbol over a half-open range of the lake, or of a stress market made from it.
 
     A bar is on the tape only where mark and last price both have it. Raises `CoverageError` where a table is missing,
     where bars are too coarse, and for holes under the policy "error". With a `cache` folder, a tape made before from
     the same files by the same code is read back instead.
     """
-    wanted = (venue, symbol, interval, start_ms, stop_ms, gap_policy)
+    wanted = (venue, symbol, interval, start_ms, stop_ms, gap_policy, resample)
     if cache is None:
         return _build(lake, *wanted, tiers, taker_fee_steps)
     held = [dataset for dataset in lake.datasets() if (dataset.venue, dataset.symbol) == (venue, symbol)]
@@ -89,10 +91,11 @@ def _build(
     start_ms: int,
     stop_ms: int,
     gap_policy: GapPolicy,
+    resample: Resample | None,
     tiers: Sequence[TierTable],
     taker_fee_steps: Sequence[tuple[int, int]],
 ) -> TapeResult:
-    joined = join_bars(lake, venue, symbol, interval, start_ms, stop_ms, gap_policy)
+    joined = read_market(lake, venue, symbol, interval, start_ms, stop_ms, gap_policy, resample)
     rate_e8 = floats_to_e8(joined.funding_rate)
     tape = tape_from_arrays(
         duration_ms(interval),

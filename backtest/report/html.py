@@ -10,7 +10,7 @@ from backtest.report.figures import Figure, figures
 from backtest.report.grid import Grid, plain_grid
 from backtest.report.model import Model, ReportInput, build
 from backtest.report.part_tables import count_grid, part_grid, sensitivity_grid, sweep_grid
-from backtest.report.story import answer, headline, quote_unit, scope
+from backtest.report.story import answer, headline, quote_unit, resampled, scope
 from backtest.report.tables import detail_grid, holding_grid, refused_grid, summary_grid, survive_grid, worst_grid
 from backtest.report.trace import trace_figure
 
@@ -42,6 +42,7 @@ def render_model(model: Model) -> str:
     return environment.get_template("report.html.j2").render(
         headline=headline(source),
         scope=scope(model),
+        resampled=resampled(source.study),
         answer=answer(model),
         source=source,
         figures=charts,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from backtest.report.grid import Cell, Column, Grid, plain_grid
 from backtest.report.model import Model
-from backtest.report.story import answer, headline, plain, quote_unit, scope
+from backtest.report.story import answer, headline, plain, quote_unit, resampled, scope
 from backtest.report.tables import holding_grid, summary_grid
 
 _SPECIAL = "\\`*_{}[]<>()#+!|~&"
@@ -19,6 +19,8 @@ def render_markdown(model: Model) -> str:
     parts = [f"# {escape(headline(source))}", escape(plain(answer(model))), escape(scope(model))]
     if source.synthetic:
         parts.append("The market of this report is made up; it says nothing about any real market.")
+    if (made := resampled(source.study)) is not None:
+        parts.append(escape(made))
     parts += ["## Strategies by liquidation count", _table(summary_grid(model.summary, unit))]
     parts += ["## Liquidation probability by leverage and holding time", _table(holding_grid(model))]
     if source.assumptions:

@@ -175,5 +175,7 @@ def build(source: ReportInput) -> Model:
 
 
 def _windows(study: Mapping[str, Any]) -> tuple[Window, ...]:
+    if study["market"].get("resample", {}).get("method") == "bootstrap":
+        return ()  # no crash of history is at its date there
     own = tuple(Window(w["name"], time_ms(w["from"]), time_ms(w["to"])) for w in study["window"])
     return own or CRASH_WINDOWS

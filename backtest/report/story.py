@@ -47,6 +47,18 @@ def scope(model: Model) -> str:
     )
 
 
+def resampled(study: Mapping[str, Any]) -> str | None:
+    """Say how the market was made where it is a stress market and not history as it was; else null."""
+    made = study["market"].get("resample")
+    if made is None:
+        return None
+    if made["method"] == "bootstrap":
+        how = f"blocks of {made['block']} drawn from real history with seed {made['seed']}"
+    else:
+        how = f"real history with moves {made['scale']}× as large in {', '.join(made['windows'])}"
+    return f"RESAMPLED market: {how}. It is a stress test, not what happened."
+
+
 def answer(model: Model) -> tuple[Span, ...]:
     """Give the answer in a sentence or two."""
     summary = model.summary

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from backtest.report.model import Summary
-from backtest.report.story import quote_unit
+from backtest.report.story import quote_unit, resampled
 from backtest.report.tables import summary_grid
 
 if TYPE_CHECKING:
@@ -45,4 +45,6 @@ def summary_text(study: Mapping[str, Any], summary: Summary, *, color: bool = Fa
     console.print("Two figures: a bot that reacts inside the bar / one that acts at the next open.", style="dim")
     if (tiers := study["market"]["tiers"]) != "as-of":
         console.print(f"Tiers: {tiers}, one table for all dates.", style="dim")
+    if (made := resampled(study)) is not None:
+        console.print(made, markup=False, highlight=False)
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"

@@ -7,7 +7,8 @@ from decimal import Decimal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from backtest.study.config import AS_OF, Study
+from backtest.study.config import Study
+from backtest.study.market import AS_OF
 from backtest.study.naming import decimal_text
 from backtest.units import duration_text, time_text
 from backtest.venues.rulebook import Rulebook, rulebook

@@ -6,8 +6,10 @@ import json
 from decimal import Decimal
 from typing import Any
 
+from backtest.data.resample import Bootstrap
 from backtest.study import naming
-from backtest.study.config import AS_OF, BPS_E8, StrategySpec, Study
+from backtest.study.config import BPS_E8, StrategySpec, Study
+from backtest.study.market import AS_OF, MarketSpec
 from backtest.units import duration_text, e8_text, time_text
 
 
@@ -19,16 +21,7 @@ def resolved(study: Study) -> dict[str, Any]:
     market, entries, costs, reserve = study.market, study.entries, study.costs, study.reserve
     return {
         "study": {"name": study.name, "seed": study.seed, "capital": e8_text(study.capital_e8)},
-        "market": {
-            "venue": market.venue,
-            "symbols": list(market.symbols),
-            "interval": duration_text(market.interval_ms),
-            "start": _instant(market.start_ms),
-            "stop": _instant(market.stop_ms),
-            "tiers": market.tiers,
-            "gaps": market.gaps,
-            "release": study.release,
-        },
+        "market": _resolved_market(market, study),
         "entries": {
             "every": duration_text(entries.every_ms),
             "side": [naming.side_name(side) for side in entries.sides],
@@ -51,6 +44,27 @@ def resolved(study: Study) -> dict[str, Any]:
         "strategy": [_resolved_strategy(strategy) for strategy in study.strategies],
         "window": [{"name": w.name, "from": _instant(w.from_ms), "to": _instant(w.to_ms)} for w in study.windows],
     }
+
+
+def _resolved_market(market: MarketSpec, study: Study) -> dict[str, object]:
+    form: dict[str, object] = {
+        "venue": market.venue,
+        "symbols": list(market.symbols),
+        "interval": duration_text(market.interval_ms),
+        "start": _instant(market.start_ms),
+        "stop": _instant(market.stop_ms),
+        "tiers": market.tiers,
+        "gaps": market.gaps,
+        "release": study.release,
+    }
+    made = market.resample
+    if isinstance(made, Bootstrap):
+        form["resample"] = {"method": "bootstrap", "block": duration_text(made.block_ms), "seed": made.seed}
+    elif made is not None:
+        by_span = {(window.from_ms, window.to_ms): window.name for window in study.windows}
+        scale = naming.decimal_text(Decimal(made.scale_e2) / 100)
+        form["resample"] = {"method": "crash", "windows": [by_span[span] for span in made.windows], "scale": scale}
+    return form
 
 
 def study_json(study: Study) -> str:

@@ -11,17 +11,13 @@ from pathlib import Path
 
 from backtest.errors import StudyError
 from backtest.study import naming, reader
+from backtest.study.market import AS_OF, MarketSpec, Window, read_market
 from backtest.study.naming import NAME_PATTERN, SIDES, Param, RuleTable
 from backtest.study.reader import BadValueError, Section
-from backtest.units import DAY_MS, MINUTE_MS, duration_text, time_text
-from backtest.venues.symbols import VENUES, normalize_symbol
+from backtest.units import duration_text
 
 MARGIN_MODES = ("isolated", "cross")
 MODES_LATER = ("multi_assets", "portfolio")
-RELEASES = ("pro_rata", "keep")
-GAP_POLICIES = ("error", "flag")
-AS_OF = "as-of"
-CURRENT = "current"
 
 # One run holds at most this much at entry, so that even a hundredfold price stays inside the engine's range.
 NOTIONAL_MAX_E8 = 900_000_000 * 10**8
@@ -29,29 +25,11 @@ NOTIONAL_MAX_E8 = 900_000_000 * 10**8
 RULES_MAX = 8
 
 _NAME = reader.text(NAME_PATTERN, "a name of small letters, digits and hyphens", '"btc-buffers"')
-_SYMBOL = reader.text("[A-Z0-9]+([_-][A-Z0-9]+|/[A-Z]+:[A-Z0-9]+)?", "a symbol", '"BTCUSDT" or "BTC/USDT:USDT"')
 _RULE = reader.text("[a-z][a-z0-9_]*", "the name of a rule", '"deleverage"')
 _LABEL = reader.text("[^<>\n]{1,60}", "a label of up to 60 characters", '"2021-05-19"')
 
 BPS_E8 = 10_000
 UNIT_E8 = 100_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class MarketSpec:
-    """What is replayed: venue, symbols, bar length, range, and the tables of tiers in force.
-
-    `tiers` is "as-of", "current", a date, or the path of a JSON file; `gaps` says what a missing row means: "error" or
-    "flag".
-    """
-
-    venue: str
-    symbols: tuple[str, ...]
-    interval_ms: int
-    start_ms: int
-    stop_ms: int
-    tiers: str
-    gaps: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,15 +92,6 @@ class StrategySpec:
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
-    """A named stretch of time, such as a crash, for breakdowns; `to_ms` is exclusive."""
-
-    name: str
-    from_ms: int
-    to_ms: int
-
-
-@dataclass(frozen=True, slots=True)
 class Study:
     """A market, a way of entering, and several strategies to compare. Exact integers throughout.
 
@@ -178,7 +147,8 @@ def parse_study(mapping: Mapping[str, object], where: str) -> Study:
     seed = head.get("seed", reader.whole(0, 2**63 - 1), 1)
     capital_e8 = head.get("capital", reader.money("1_000_000_000"))
     market_section = top.table("market", required=True)
-    market = _market(market_section)
+    windows = _windows(top)
+    market = read_market(market_section, windows, seed)
     entries_section = top.table("entries", required=True)
     entries = _entries(entries_section, market.interval_ms)
     if head.ok and entries_section.ok and capital_e8 * max(entries.leverages_e2) > NOTIONAL_MAX_E8 * 100:
@@ -191,46 +161,12 @@ def parse_study(mapping: Mapping[str, object], where: str) -> Study:
         entries=entries,
         costs=_costs(top.table("costs", required=False)),
         reserve=_reserve(top.table("reserve", required=False)),
-        release=market_section.get("release", reader.choice(*RELEASES), "pro_rata"),
+        release=market_section.get("release", reader.choice("pro_rata", "keep"), "pro_rata"),
         strategies=_strategies(top),
-        windows=_windows(top),
+        windows=windows,
     )
     top.finish()
     return study
-
-
-def _market(section: Section) -> MarketSpec:
-    venue = section.get("venue", reader.choice(*VENUES))
-    market = MarketSpec(
-        venue=venue,
-        symbols=section.many("symbols", lambda raw: normalize_symbol(_SYMBOL(raw), venue)),
-        interval_ms=section.get("interval", _interval),
-        start_ms=section.get("start", reader.moment),
-        stop_ms=section.get("stop", reader.moment),
-        tiers=section.get("tiers", _tiers, AS_OF),
-        gaps=section.get("gaps", reader.choice(*GAP_POLICIES, later=("mark-from-index",)), "error"),
-    )
-    if section.ok and market.start_ms >= market.stop_ms:
-        what = f"is {time_text(market.start_ms)}, not before stop ({time_text(market.stop_ms)})"
-        section.problem("start", what, "take an earlier start or a later stop")
-    return market
-
-
-def _interval(raw: object) -> int:
-    ms = reader.duration(MINUTE_MS)(raw)
-    if DAY_MS % ms:
-        raise BadValueError(f"is {reader.show(raw)}, which does not divide a day", 'take "1m", "15m", "1h" or the like')
-    return ms
-
-
-def _tiers(raw: object) -> str:
-    if raw in (AS_OF, CURRENT) or (isinstance(raw, str) and raw.endswith(".json")):
-        return str(raw)
-    try:
-        return time_text(reader.moment(raw))[:10]
-    except BadValueError:
-        what = f"is {reader.show(raw)}, which chooses no tiers"
-        raise BadValueError(what, 'write "as-of", "current", a date, or the path of a JSON file') from None
 
 
 def _entries(section: Section, interval_ms: int | None) -> EntrySpec:

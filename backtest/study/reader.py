@@ -35,7 +35,6 @@ LATER = frozenset(
         "on_liquidation",
         "path",
         "position_mode",
-        "resample",
         "signal",
         "signals",
         "when",
@@ -92,6 +91,11 @@ class Section:
         else:
             return default
         return cast(T, None)  # never used: the problem ends the parse
+
+    def has(self, key: str) -> bool:
+        """Say whether the file gives a key; a key that is asked for is known."""
+        self._known.append(key)
+        return key in self._raw
 
     def many(self, key: str, convert: Convert[T], default: tuple[T, ...] | _Required = REQUIRED) -> tuple[T, ...]:
         """Read one value or a list of values, each once."""

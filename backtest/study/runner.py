@@ -112,7 +112,8 @@ def load_symbol(study: Study, lake: Lake, symbol: str) -> SymbolData:
         stop_ms=spec.stop_ms,
         tiers=tiers,
         taker_fee_steps=taker_fee_steps(spec.venue) if fee is None else ((0, fee),),
-        gap_policy="flag" if spec.gaps == "flag" else "error",
+        gap_policy=spec.gaps,
+        resample=spec.resample,
         cache=lake.root / ".tapes",
     )
     return SymbolData(symbol, result, tiers, market_of(result.tape), schedule(study, symbol, result.tape))

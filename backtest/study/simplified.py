@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from backtest.data.join import GapPolicy, join_bars
+from backtest.data.resample import read_market
 from backtest.data.store import Lake
 from backtest.data.tape import floats_to_e8
 from backtest.engine.batch import replay_batch
@@ -53,9 +53,8 @@ def read_history(study: Study, lake: Lake, symbol: str) -> History:
     """Read what the study's market says of a symbol."""
     check_era(study)
     spec = study.market
-    gaps: GapPolicy = "flag" if spec.gaps == "flag" else "error"
     interval = duration_text(spec.interval_ms)
-    joined = join_bars(lake, spec.venue, symbol, interval, spec.start_ms, spec.stop_ms, gaps)
+    joined = read_market(lake, spec.venue, symbol, interval, spec.start_ms, spec.stop_ms, spec.gaps, spec.resample)
     rates = floats_to_e8(joined.funding_rate)
     fee = study.costs.taker_fee_e8
     return History(

@@ -24,7 +24,10 @@ interval = "1h" # of the mark-price bars; they decide liquidation
 start = 2020-01-01
 stop = 2026-05-01 # exclusive
 tiers = "as-of" # the table in force at the time; or "current", a date, or a JSON file
-gaps = "error" # a missing bar stops the study; "flag" marks the runs near it
+gaps = "error" # a missing bar stops the study; "flag" marks the runs near it; "mark-from-index" also fills mark bars
+# A stress market from this history, in place of it: days drawn anew, or larger moves in some of the [[window]]s below.
+# resample = {{ method = "bootstrap", block = "7d", seed = 1 }}
+# resample = {{ method = "crash", windows = ["2021-05-19"], scale = 1.5 }}
 release = "pro_rata" # a reduction frees its share of the margin; "keep" leaves it in the position
 
 [entries]

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from backtest.data.resample import Bootstrap, ScaledWindows
 from backtest.errors import StudyError
 from backtest.study.canonical import resolved, study_json, study_toml
 from backtest.study.config import RuleSpec, Study, load_study, parse_study
@@ -187,7 +188,13 @@ def test_params_json_is_canonical() -> None:
         ("market.start", 20200101, "market.start: is 20200101, not a UTC date"),
         ("market.start", "2020-13-01", 'market.start: is "2020-13-01", not a UTC date'),
         ("market.tiers", "asof", 'market.tiers: is "asof", which chooses no tiers'),
-        ("market.gaps", "mark-from-index", 'market.gaps: "mark-from-index" is not supported yet'),
+        ("market.gaps", "ignore", 'market.gaps: is "ignore", which is none of the choices'),
+        ("market.resample", "7d", 'market.resample: is "7d", not a table'),
+        ("market.resample", {"method": "bootstrp"}, 'market.resample.method: is "bootstrp"'),
+        ("market.resample", {"method": "bootstrap", "block": "7d"}, "which scatters the days of every [[window]]"),
+        ("market.resample", {"method": "crash", "windows": "crsh", "scale": 2}, "no [[window]] of the study; did you"),
+        ("market.resample", {"method": "crash", "windows": "crash"}, "market.resample.scale: is missing"),
+        ("market.resample", {"method": "crash", "windows": "crash", "scale": 0}, "market.resample.scale: is 0, out of"),
         ("market.basket", True, "market.basket: is not supported yet"),
         ("market.joint", "sync", "market.joint: is not supported yet"),
         ("market", "binance", 'market: is "binance", not a table'),
@@ -303,7 +310,9 @@ def test_any_misspelt_key_is_caught_and_the_right_one_suggested(
 @pytest.mark.parametrize("trigger", [Decimal("0.3"), [0.25, 0.5], [0.1, 0.25, 1e-7]], ids=["one", "two", "three"])
 def test_the_canonical_form_reads_back_as_the_same_study(trigger: object, tmp_path: Path) -> None:
     """Swept or not, from JSON and from TOML."""
-    once = parse_study(changed("strategy.0.rules.0.trigger", trigger), "s.toml")
+    mapping = changed("strategy.0.rules.0.trigger", trigger)
+    mapping["market"]["resample"] = CRASH
+    once = parse_study(mapping, "s.toml")
     assert parse_study(json.loads(study_json(once)), "json") == once
     (tmp_path / "study.toml").write_text(study_toml(once), encoding="utf-8")
     assert load_study(tmp_path) == once
@@ -328,11 +337,56 @@ def test_layout_does_not_change_the_canonical_form_but_every_value_does() -> Non
         ("costs.taker_fee_bps", 4),
         ("reserve.latency", "3m"),
         ("market.release", "keep"),
+        ("market.gaps", "mark-from-index"),
+        ("market.resample", CRASH),
         ("strategy.0.cooldown", "5h"),
         ("strategy.0.rules.0.step", 0.3),
         ("window.0.to", "2021-05-25"),
     ):
         assert study_json(parse_study(changed(place, value), "s")) != study_json(study()), place
+
+
+CRASH = {"method": "crash", "windows": ["crash"], "scale": Decimal("1.5")}
+
+
+def test_a_stress_market_is_read_from_its_table() -> None:
+    assert study().market.resample is None
+    made = parse_study(changed("market.resample", CRASH), "s").market.resample
+    assert made == ScaledWindows(((time_ms("2021-05-18"), time_ms("2021-05-24")),), 150)
+    mapping = changed("market.resample", {"method": "bootstrap", "block": "7d"})
+    del mapping["window"]
+    mapping["study"]["seed"] = 9
+    assert parse_study(mapping, "s").market.resample == Bootstrap(7 * DAY_MS, 9)
+    mapping["market"]["resample"]["seed"] = 3
+    mapping["strategy"] = mapping["strategy"][1:]
+    once = parse_study(mapping, "s")
+    assert once.market.resample == Bootstrap(7 * DAY_MS, 3)
+    assert parse_study(json.loads(study_json(once)), "json") == once
+
+
+@pytest.mark.parametrize(
+    ("resample", "what"),
+    [
+        ({"method": "bootstrap", "block": "36h"}, "market.resample.block: is "),
+        ({"method": "bootstrap", "block": "9999d"}, "market.resample.block: is longer than the range"),
+        ({"method": "bootstrap", "blok": "7d"}, 'did you mean "block"?'),
+        ({"method": "crash", "windows": ["crash"], "scale": 2}, "no [[window]] of the study; add it"),
+    ],
+)
+def test_a_stress_market_that_cannot_be_is_one_line(resample: dict[str, Any], what: str) -> None:
+    mapping = changed("market.resample", resample)
+    del mapping["window"]
+    (line,) = problems(mapping)
+    assert what in line
+
+
+def test_windows_of_a_stress_market_lie_in_the_range_and_apart() -> None:
+    mapping = changed("market.resample", {"method": "crash", "windows": ["crash", "more"], "scale": 2})
+    mapping["window"].append({"name": "more", "from": "2021-05-20", "to": "2026-06-01"})
+    assert [line.partition(": ")[2] for line in problems(mapping)] == [
+        "market.resample.windows: are not all between start and stop; take others, or a longer range",
+        "market.resample.windows: overlap; take one of them out",
+    ]
 
 
 def test_the_canonical_form_holds_no_float_but_rule_parameters() -> None:
