@@ -34,10 +34,10 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def source_hash() -> str:
-    """Hash the engine's sources: what a replay means, on any machine."""
+    """Hash the engine's sources, and the formulas that it compiles: what a replay means, on any machine."""
     digest = hashlib.sha256()
     folder = Path(__file__).parent
-    for path in [*sorted(folder.glob("*.py")), folder.parent / "schema.py"]:
+    for path in [*sorted(folder.glob("*.py")), folder.parent / "schema.py", folder.parent / "venues" / "margin.py"]:
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -1,31 +1,69 @@
-"""The margin formulas: equity, maintenance and initial margin as exact integers at 1e-8.
+"""The margin formulas of `venues.margin` in exact integers at 1e-8, compiled.
 
 Equity terms are rounded down, margin terms up, each once, from the exact product. The liquidation test compares sums
-of these integers, with no tolerance. Sources: Binance FAQ b3c689c1f50a44cabb3a84e663b81d93 (maintenance = notional x
-rate - amount, row by notional in (floor, cap]); Bybit help centre, Maintenance Margin (2026-04-16) and New Margin
-Calculation (2025-09-18) (the closing-fee reserve in both margins).
+of these integers, with no tolerance.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backtest.engine.arithmetic import E8, mul_div, mul_floor, ratio_ceil, scale_ceil, split_product
+from backtest.engine.arithmetic import mul_div, ratio_ceil, scale_ceil, split_product
 from backtest.engine.compile import inner, jit
+from backtest.venues.margin import Arithmetic, margin_formulas
 
 if TYPE_CHECKING:
     from backtest.engine.market import Market
+
+Product = tuple[int, int]  # floor at 1e-8, and the remainder in 1e-16
+
+
+@inner
+def _down(value: Product) -> int:
+    return value[0]
+
+
+@inner
+def _up(value: Product) -> int:
+    return value[0] + (1 if value[1] > 0 else 0)
+
+
+@inner
+def _times_up(value: Product, rate: int) -> int:
+    return scale_ceil(value[0], value[1], rate)
+
+
+@inner
+def _share_up(value: Product, numerator: int, denominator: int) -> int:
+    return ratio_ceil(value[0], value[1], numerator, denominator)
+
+
+@inner
+def _charge_up(amount: int, fee: int, numerator: int, denominator: int) -> int:
+    return _share_up(split_product(amount, fee), numerator, denominator)
+
+
+_FORMULAS = margin_formulas(
+    Arithmetic(
+        one=100,
+        product=split_product,
+        down=_down,
+        up=_up,
+        times_up=_times_up,
+        share_up=_share_up,
+        charge_up=_charge_up,
+    ),
+    inner,
+)
+_tier, _profit, _maintenance, _initial = _FORMULAS.tier, _FORMULAS.profit, _FORMULAS.maintenance, _FORMULAS.initial
+_fee_reserve, bankruptcy_value = _FORMULAS.fee_reserve, _FORMULAS.bankruptcy_value
+buffer_at_most, ratio_at_least = _FORMULAS.buffer_at_most, _FORMULAS.ratio_at_least
 
 
 @jit
 def tier_index(tape: Market, table: int, whole: int, rest: int) -> int:
     """Give the row of a notional whole + rest / 1e8: the first whose cap is not passed, else the last."""
-    last = tape.tiers[table, 0].count - 1
-    for k in range(last):
-        cap = tape.tiers[table, k].cap_e8
-        if whole < cap or (whole == cap and rest == 0):
-            return k
-    return last
+    return _tier(tape.tiers[table]["cap_e8"], tape.tiers[table, 0].count, (whole, rest))
 
 
 @jit
@@ -37,16 +75,8 @@ def tier_at(tape: Market, table: int, qty: int, price: int) -> int:
 
 @jit
 def fee_reserve(cost: int, side: int, leverage_e2: int, taker: int) -> int:
-    """Give Bybit's closing-fee reserve, ceil(cost (1 - side / L) taker).
-
-    Source: Bybit help centre, New Margin Calculation (2025-09-18): taker fee at the bankruptcy price.
-    """
-    whole, rest = split_product(cost, taker)
-    factor = leverage_e2 - 100 * side
-    quotient = whole // leverage_e2
-    left = whole - quotient * leverage_e2
-    scale = leverage_e2 * E8
-    return quotient * factor + ((left * E8 + rest) * factor + scale - 1) // scale
+    """Give Bybit's closing-fee reserve, ceil(cost (1 - side / L) taker)."""
+    return _fee_reserve(cost, side, leverage_e2, taker)
 
 
 @jit
@@ -58,28 +88,13 @@ def measure(
     Long: equity = wallet + floor(q p) - cost; short: wallet + cost - ceil(q p). Maintenance = ceil(q p rate) -
     deduction + reserve; initial = ceil(q p / L) + reserve.
     """
-    whole, rest = split_product(qty, price)
-    profit = whole - cost if side > 0 else cost - whole - (1 if rest > 0 else 0)
-    k = tier_index(tape, table, whole, rest)
-    maintenance = scale_ceil(whole, rest, tape.tiers[table, k].rate_e8) - tape.tiers[table, k].deduction_e8 + reserve
-    initial = ratio_ceil(whole, rest, 100, leverage_e2) + reserve
-    return wallet + profit, maintenance, initial
-
-
-@inner
-def buffer_at_most(equity: int, maintenance: int, initial: int, limit_e8: int) -> bool:
-    """Tell whether (equity - maintenance) / (initial - maintenance) <= limit; never when the buffer is null."""
-    room = initial - maintenance
-    return room > 0 and equity - maintenance <= mul_floor(room, limit_e8)
-
-
-@inner
-def ratio_at_least(equity: int, maintenance: int, limit_e8: int) -> bool:
-    """Tell whether maintenance / equity >= limit; true when equity is not positive."""
-    if equity <= 0:
-        return True
-    whole, rest = split_product(equity, limit_e8)
-    return maintenance >= whole + (1 if rest > 0 else 0)
+    value = split_product(qty, price)
+    row = tape.tiers[table, tier_index(tape, table, value[0], value[1])]
+    return (
+        wallet + _profit(side, value, cost),
+        _maintenance(value, row.rate_e8, row.deduction_e8, reserve),
+        _initial(value, leverage_e2, reserve),
+    )
 
 
 PPM = 1_000_000

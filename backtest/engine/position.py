@@ -13,7 +13,7 @@ from backtest.engine import cells as at
 from backtest.engine.arithmetic import E8, mul_ceil, mul_div_ceil, mul_div_floor, mul_div_half_even, split_product
 from backtest.engine.compile import inner
 from backtest.engine.ledger import Book, record_fill, transfer
-from backtest.engine.margin import fee_reserve, measure, tier_at
+from backtest.engine.margin import bankruptcy_value, fee_reserve, measure, tier_at
 
 if TYPE_CHECKING:
     from backtest.engine.ledger import Plan, Run
@@ -116,9 +116,10 @@ def reduce_position(
 @inner
 def bankruptcy_price(run: Run) -> int:
     """Give the price at which the position's equity is 0, rounded so that closing there leaves no debt."""
-    if run.side > 0:
-        return mul_div_ceil(run.cost - run.balance[at.MARGIN], E8, run.qty) if run.cost > run.balance[at.MARGIN] else 0
-    return mul_div_floor(run.cost + run.balance[at.MARGIN], E8, run.qty) if run.cost + run.balance[at.MARGIN] > 0 else 0
+    value = bankruptcy_value(run.side, run.cost, run.balance[at.MARGIN])
+    if value <= 0:
+        return 0
+    return mul_div_ceil(value, E8, run.qty) if run.side > 0 else mul_div_floor(value, E8, run.qty)
 
 
 @inner

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import NamedTuple
 
+from backtest.venues.exact import EXACT
 from backtest.venues.ladder import Ladder
 
 MARGIN_MODES = ("isolated", "cross", "multi_assets", "portfolio")
@@ -89,10 +90,14 @@ class Position:
         return self.size / value if self.inverse else value / self.size
 
     @property
+    def direction(self) -> int:
+        """+1 where the position gains with its value, else -1: the side, inverse contracts the opposite."""
+        return -self.side if self.inverse else self.side
+
+    @property
     def unrealized(self) -> Fraction:
-        """Unrealised profit at the mark: side x (value at mark - value at entry); inverse: the other way round."""
-        change = self.value - self.entry_value
-        return -self.side * change if self.inverse else self.side * change
+        """Unrealised profit at the mark."""
+        return EXACT.profit(self.direction, self.value, self.entry_value)
 
     def at(self, price: Fraction) -> Position:
         """Give the same position at another mark."""
@@ -112,6 +117,11 @@ class Order:
     settle_asset: str
     contract_size: Fraction
     ladder: Ladder
+
+    @property
+    def direction(self) -> int:
+        """+1 where the position that it opens gains with its value, else -1."""
+        return -self.side if self.inverse else self.side
 
     @property
     def value(self) -> Fraction:

@@ -13,7 +13,7 @@ from fractions import Fraction
 from functools import partial
 
 from backtest.venues.account import Account, Margins, Order, Position, State, Unit, total
-from backtest.venues.exact import cut, half_up
+from backtest.venues.exact import EXACT, cut, half_up
 from backtest.venues.solve import linear_root
 
 PORTFOLIO_LIQUIDATION = Fraction("1.05")  # uniMMR at or under which a portfolio account is liquidated
@@ -27,6 +27,7 @@ SOURCES = {
     "trigger": "Binance FAQ 360033525271 (liquidation protocols): margin ratio 100 %",
     "price": "Binance FAQ b3c689c1f50a44cabb3a84e663b81d93 (USDⓈ-M), ceccfcfb4e3a45e3b48b0b1bb1a8ae46 (COIN-M)",
 }
+NO_RESERVE = Fraction(0)  # no closing fee is held back
 SHORT_MARKUP = Fraction("1.0015")  # a short order is costed at the last price plus 0.15 %
 
 
@@ -54,18 +55,18 @@ def units(account: Account) -> tuple[Unit, ...]:
     return isolated + tuple(pool for pool in pools if pool.positions or account.margin_mode == "cross")
 
 
-def wallet(position: Position) -> Fraction:
+def posted(account: Account, position: Position) -> Fraction:
     """Give the isolated wallet: entry value / leverage unless it is known, plus margin added."""
-    posted = position.isolated_wallet
-    if posted is None:
+    held = position.isolated_wallet
+    if held is None:
         assert position.leverage is not None
-        posted = position.entry_value / position.leverage
-    return posted + position.extra_margin
+        held = EXACT.initial(position.entry_value, position.leverage, NO_RESERVE)
+    return held + position.extra_margin
 
 
 def margins(account: Account, unit: Unit, position: Position) -> Margins:
     """Give initial margin = value / leverage and maintenance margin = value x rate - deduction, both at the mark."""
-    initial = position.value / position.leverage if position.leverage else None
+    initial = EXACT.initial(position.value, position.leverage, NO_RESERVE) if position.leverage else None
     return Margins(initial, position.ladder.maintenance(position.value))
 
 
@@ -80,7 +81,7 @@ def state(account: Account, unit: Unit) -> State:
     rates = [_usd(account, unit, p.settle_asset) for p in unit.positions]
     maintenance = sum((m.maintenance * rate for m, rate in zip(each, rates, strict=True)), start=Fraction(0))
     if unit.kind == "isolated":
-        return State(wallet(unit.positions[0]) + unit.positions[0].unrealized, each[0].initial, maintenance)
+        return State(posted(account, unit.positions[0]) + unit.positions[0].unrealized, each[0].initial, maintenance)
     return State(_pool_equity(account, unit), _pool_initial(account, unit), maintenance)
 
 
@@ -142,7 +143,7 @@ def max_removable(account: Account, unit: Unit, position: Position) -> Fraction 
     initial = margins(account, unit, position).initial
     if unit.kind != "isolated" or initial is None:
         return None
-    held = wallet(position)
+    held = posted(account, position)
     return max(Fraction(0), min(held, held + position.unrealized - initial))
 
 
@@ -156,7 +157,8 @@ def cost_to_open(account: Account, unit: Unit, position: Position) -> Fraction |
     price = position.entry_price
     if position.side < 0 and not position.inverse:
         price = max(position.mark_price * SHORT_MARKUP, price)
-    return position.value_at(price) / position.leverage + max(Fraction(0), -position.unrealized)
+    initial = EXACT.initial(position.value_at(price), position.leverage, NO_RESERVE)
+    return initial + max(Fraction(0), -position.unrealized)
 
 
 def displayed(account: Account, unit: Unit, symbol: str) -> Fraction | None:
@@ -238,10 +240,10 @@ def _initial_with_orders(held: tuple[Position, ...], orders: tuple[Order, ...], 
     asks = sum((o.value for o in orders if o.side < 0), start=Fraction(0))
     longs = sum((p.value for p in held if p.side > 0), start=Fraction(0))
     shorts = sum((p.value for p in held if p.side < 0), start=Fraction(0))
-    if position_mode == "hedge":
-        return (longs + bids + shorts + asks) / leverage
     net = longs - shorts
-    return max(abs(net + bids), abs(net - asks)) / leverage
+    one_way = max(abs(net + bids), abs(net - asks))
+    value = longs + bids + shorts + asks if position_mode == "hedge" else one_way
+    return EXACT.initial(value, leverage, NO_RESERVE)
 
 
 def _isolated_orders(account: Account, asset: str) -> Fraction | None:

@@ -16,12 +16,15 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from backtest.venues.account import Account, Margins, Order, Position, State, Unit, total
-from backtest.venues.exact import cut, round_up, text, to_tick
+from backtest.venues.exact import EXACT, cut, exact_formulas, round_up, text, to_tick
+from backtest.venues.margin import Formulas
 from backtest.venues.solve import linear_root
 
 BORROW_MAINTENANCE = Fraction("0.04")  # of a borrowed settle coin; bybit-exchange/docs spot-margin-uta position-tiers
 BORROW_INITIAL = Fraction("0.2")  # the same sample, tier 1
 RATE_DECIMALS = 4
+MARK_ERA = exact_formulas(fee_rate_of=round_up)
+ENTRY_ERA = exact_formulas(share_of=round_up, fee_rate_of=round_up)
 SOURCES = {
     "value": "Bybit help centre, Mark Price (2026-09-04)",
     "fee": "Bybit help centre, New Margin Calculation (2025-09-18): taker fee at the bankruptcy price",
@@ -48,14 +51,12 @@ def units(account: Account) -> tuple[Unit, ...]:
 
 
 def fee_reserve(account: Account, unit: Unit, position: Position) -> Fraction:
-    """Give the closing fee held back: (size + hedged size) x entry x (1 - side / leverage) x fee, at 1e-8 upwards.
+    """Give the closing fee held back, on the entry value of size + hedged size.
 
-    Inverse: the sign of the leverage term is opposite. Hedged size is that of the smaller leg, in cross mode only.
+    Hedged size is that of the smaller leg, in cross mode only.
     """
-    hedged = _hedged(unit, position)
-    return (position.entry_value * (position.qty + hedged) / position.qty) * _fee_rate(
-        account, position.side, position.inverse, position.leverage
-    )
+    cost = position.entry_value * (position.qty + _hedged(unit, position)) / position.qty
+    return _reserve_on(account, cost, position)
 
 
 def margins(account: Account, unit: Unit, position: Position) -> Margins:
@@ -70,13 +71,12 @@ def margins(account: Account, unit: Unit, position: Position) -> Margins:
     if _is_smaller_leg(unit, position):
         return Margins(reserve, reserve)
     assert position.leverage is not None
-    mark_era = account.era == "uta_mark"
-    initial_value = position.value if mark_era and unit.kind == "cross" else position.entry_value
-    share = 1 / position.leverage
+    at_mark = account.era == "uta_mark" and unit.kind == "cross"
+    initial_value = position.value if at_mark else position.entry_value
     maintained = tier_value(account, unit, position)
     return Margins(
-        initial_value * (share if mark_era else round_up(share)) + reserve,
-        (position.ladder.maintenance(maintained) if maintained else Fraction(0)) + reserve,
+        _formulas(account).initial(initial_value, position.leverage, reserve),
+        position.ladder.maintenance(maintained, reserve) if maintained else reserve,
     )
 
 
@@ -95,7 +95,7 @@ def posted(account: Account, position: Position) -> Fraction:
     held = position.isolated_wallet
     if held is None:
         assert position.leverage is not None
-        held = position.entry_value / position.leverage
+        held = EXACT.initial(position.entry_value, position.leverage, Fraction(0))
     if account.era != "uta_mark":
         return held + position.extra_margin
     sign = -1 if position.inverse else 1
@@ -128,12 +128,9 @@ def trigger(account: Account, unit: Unit) -> Fraction:
 def bankruptcy_equity(account: Account, unit: Unit, symbol: str) -> Fraction:
     """Give what turns to zero at the bankruptcy price of a symbol.
 
-    Isolated: posted margin + unrealised profit. Cross: equity less what everything else maintains; classic cross also
-    keeps the closing fee at the bankruptcy price.
+    Cross: equity less what everything else maintains; classic cross also keeps the closing fee at the bankruptcy price.
     """
     now = state(account, unit)
-    if unit.kind == "isolated":
-        return now.equity - fee_reserve(account, unit, unit.positions[0])
     own = (p for p in unit.positions if p.symbol == symbol)
     if unit.kind == "classic_cross":
         upheld = (p.ladder.maintenance(p.entry_value) for p in own)
@@ -196,8 +193,9 @@ def cost_to_open(account: Account, unit: Unit, position: Position) -> Fraction |
     """Give initial margin + fee to open + fee to close at the entry price (Order Cost, USDT Contract, 2022-07-25)."""
     if position.leverage is None:
         return None
-    close = _fee_rate(account, position.side, position.inverse, position.leverage)
-    return position.entry_value * (1 / position.leverage + account.taker_fee + close)
+    value = position.entry_value
+    reserve = _reserve_on(account, value, position)
+    return _formulas(account).initial(value, position.leverage, reserve) + value * account.taker_fee
 
 
 def displayed(account: Account, unit: Unit, symbol: str) -> Fraction | None:
@@ -219,7 +217,7 @@ def displayed(account: Account, unit: Unit, symbol: str) -> Fraction | None:
 
 def reserve_text(account: Account, position: Position) -> str:
     """Write the closing-fee reserve with its numbers."""
-    rate = _fee_rate(account, position.side, position.inverse, position.leverage)
+    rate = _reserve_on(account, Fraction(1), position)
     return f"{text(position.entry_value, 8)} entry value × {text(rate)} fee"
 
 
@@ -255,11 +253,14 @@ def ratios(account: Account, unit: Unit) -> tuple[Fraction | None, Fraction | No
     return None if initial is None else cut(initial, RATE_DECIMALS), cut(maintenance, RATE_DECIMALS)
 
 
-def _fee_rate(account: Account, side: int, inverse: bool, leverage: Fraction | None) -> Fraction:
-    """Give fee x (1 - side / leverage), inverse fee x (1 + side / leverage), rounded up to 8 decimals."""
-    assert leverage is not None
-    sign = side if inverse else -side
-    return round_up(account.taker_fee * (1 + sign / leverage))
+def _formulas(account: Account) -> Formulas[Fraction, Fraction]:
+    """Give the formulas with the venue's roundings: the fee rate at 1e-8 upwards, before the mark era 1 / L too."""
+    return MARK_ERA if account.era == "uta_mark" else ENTRY_ERA
+
+
+def _reserve_on(account: Account, cost: Fraction, held: Position) -> Fraction:
+    assert held.leverage is not None
+    return _formulas(account).fee_reserve(cost, held.direction, held.leverage, account.taker_fee)
 
 
 def _opposite(unit: Unit, position: Position) -> Position | None:
@@ -295,8 +296,8 @@ def _classic_cross_margins(account: Account, unit: Unit, position: Position) -> 
     else:
         bankrupt_value = (side * value - balance) / (side - fee)
     closing = max(Fraction(0), bankrupt_value) * fee
-    initial = value / position.leverage + closing if position.leverage else None
-    return Margins(initial, position.ladder.maintenance(value) + closing)
+    initial = EXACT.initial(value, position.leverage, closing) if position.leverage else None
+    return Margins(initial, position.ladder.maintenance(value, closing))
 
 
 def _pool_state(account: Account, unit: Unit) -> State:
@@ -336,10 +337,12 @@ def _order_margins(account: Account, unit: Unit, order: Order) -> Margins:
     opening = order.value * _opening_share(account, unit, order)
     rate = order.ladder.row(_position_value(account, unit, order) + _orders_value(account, unit, order)).rate
     leverage = order.leverage or next((p.leverage for p in unit.of(order.symbol)), None)
+    formulas = _formulas(account)
+    maintenance = formulas.maintenance(opening, rate, Fraction(0), Fraction(0)) * usd
     if leverage is None:
-        return Margins(None, opening * rate * usd)
-    fee = _fee_rate(account, order.side, order.inverse, leverage)
-    return Margins(opening * (1 / leverage + fee) * usd, opening * rate * usd)
+        return Margins(None, maintenance)
+    reserve = formulas.fee_reserve(opening, order.direction, leverage, account.taker_fee)
+    return Margins(formulas.initial(opening, leverage, reserve) * usd, maintenance)
 
 
 def _position_value(account: Account, unit: Unit, order: Order) -> Fraction:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from math import ceil, floor
+from operator import mul
+
+from backtest.venues.margin import Arithmetic, Formulas, margin_formulas
 
 AMOUNT_DECIMALS = 8
 LONGEST_EXPONENT = 30
+
+Function = Callable[[Fraction], Fraction]
 
 
 def to_fraction(value: object) -> Fraction:
@@ -49,6 +55,29 @@ def round_up(value: Fraction, decimals: int = AMOUNT_DECIMALS) -> Fraction:
     """Round to decimals, towards more."""
     scale = 10**decimals
     return Fraction(ceil(value * scale), scale)
+
+
+def _same(value: Fraction) -> Fraction:
+    return value
+
+
+def exact_formulas(share_of: Function = _same, fee_rate_of: Function = _same) -> Formulas[Fraction, Fraction]:
+    """Give the margin formulas in exact fractions; a venue may round 1 / leverage, and the rate of the fee reserve."""
+    return margin_formulas(
+        Arithmetic(
+            one=Fraction(1),
+            product=mul,
+            down=_same,
+            up=_same,
+            times_up=mul,
+            share_up=lambda value, numerator, denominator: value * share_of(Fraction(numerator, denominator)),
+            charge_up=lambda amount, fee, numerator, denominator: amount * fee_rate_of(fee * numerator / denominator),
+        ),
+        lambda function: function,
+    )
+
+
+EXACT = exact_formulas()
 
 
 def to_tick(price: Fraction, tick: Fraction, *, up: bool) -> Fraction:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -10,6 +9,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from backtest.units import E8
+from backtest.venues.exact import EXACT
 from backtest.venues.tiers import Tier
 
 
@@ -52,16 +52,16 @@ class Ladder:
 
     def index(self, value: Fraction) -> int:
         """Give the tier of a value, from 0: the first whose cap is not less; above the last cap, the last."""
-        return min(bisect_left(self.caps, value), len(self.rows) - 1)
+        return EXACT.tier(self.caps, len(self.rows), value)
 
     def row(self, value: Fraction) -> Row:
         """Give the row of a value."""
         return self.rows[self.index(value)]
 
-    def maintenance(self, value: Fraction) -> Fraction:
-        """Give maintenance margin: value x rate - deduction."""
+    def maintenance(self, value: Fraction, reserve: Fraction = Fraction(0)) -> Fraction:
+        """Give maintenance margin of a value, with its fee reserve."""
         row = self.row(value)
-        return value * row.rate - row.deduction
+        return EXACT.maintenance(value, row.rate, row.deduction, reserve)
 
     def max_notional(self, leverage: Fraction) -> Fraction | None:
         """Give the largest position value that a leverage allows; None where nothing limits it."""

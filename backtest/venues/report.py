@@ -15,7 +15,7 @@ from typing import Any
 from backtest.errors import BacktestError
 from backtest.venues.account import Account, Position, Unit
 from backtest.venues.account_json import read_account
-from backtest.venues.exact import AMOUNT_DECIMALS, cut, text
+from backtest.venues.exact import AMOUNT_DECIMALS, EXACT, cut, text
 from backtest.venues.formulas import FORMULAS, Rounding
 from backtest.venues.solve import Boundary, nearest_boundary
 
@@ -128,6 +128,9 @@ def bankruptcy_boundary(account: Account, unit: Unit, symbol: str) -> Boundary |
     """Give the exact price at which nothing is left of a unit; None where there is none."""
     formulas = FORMULAS[account.venue]
     first = unit.of(symbol)[0]
+    if unit.kind == "isolated":
+        value = EXACT.bankruptcy_value(first.direction, first.entry_value, formulas.posted(account, first))
+        return Boundary(first.price_of(value), first.side > 0, first.direction * first.size) if value > 0 else None
     return nearest_boundary(
         lambda mark: formulas.bankruptcy_equity(account, unit.at(symbol, mark), symbol),
         formulas.equity_kinks(account, unit, symbol),

@@ -1,4 +1,4 @@
-"""Wrong kernels: each is one edit of the engine's source, and a law, a property or the oracle must catch it.
+"""Wrong kernels: each is one edit of what the engine compiles, and a law, a property or the oracle must catch it.
 
 A mutant is made in a copy of the package and run there in plain Python, with the test named beside it, which passes on
 the kernel as it is. `pytest -s -m slow tests/engine/test_mutants.py` prints what caught what.
@@ -17,6 +17,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LAWS, INTEGERS = "test_ledger_laws.py::test_", "test_arithmetic.py::test_"
+FORMULAS = "../venues/margin.py"  # the text that the engine compiles
 ORACLE = "oracle"  # the fuzzer, over generated worlds
 WORLDS = "200"
 
@@ -55,37 +56,37 @@ MUTANTS = (
     ),
     Mutant(
         "deduction dropped",
-        "margin.py",
-        " - tape.tiers[table, k].deduction_e8 + reserve",
-        " + reserve",
+        FORMULAS,
+        "times_up(value, rate) - deduction + reserve",
+        "times_up(value, rate) + reserve",
         FIRST_EVENT,
     ),
     Mutant(
         "tier off by one",
-        "margin.py",
-        "            return k\n    return last",
-        "            return k + 1\n    return last",
+        FORMULAS,
+        "                return k\n",
+        "                return k + 1\n",
         FIRST_EVENT,
     ),
     Mutant(
         "tier border belongs to the tier above",
-        "margin.py",
-        "if whole < cap or (whole == cap and rest == 0):",
-        "if whole < cap:",
+        FORMULAS,
+        "if least <= caps[k]:",
+        "if least < caps[k]:",
         INTEGERS + "a_tier_is_chosen_on_the_exact_product",
     ),
     Mutant(
         "maintenance rounded down",
         "margin.py",
-        "maintenance = scale_ceil(",
-        "maintenance = (lambda w, r, x: scale_ceil(w, r, x) - (1 if (w * E8 + r) * x % (E8 * E8) else 0))(",
+        "return scale_ceil(value[0], value[1], rate)",
+        "return scale_ceil(value[0], value[1], rate) - (1 if (value[0] * 10**8 + value[1]) * rate % 10**16 else 0)",
         INTEGERS + "the_predicate_is_exact_at_20_000_near_ties",
     ),
     Mutant(
         "profit of a short rounded for it",
-        "margin.py",
-        "cost - whole - (1 if rest > 0 else 0)",
-        "cost - whole",
+        FORMULAS,
+        "cost - up(value)",
+        "cost - down(value)",
         INTEGERS + "the_predicate_is_exact_at_20_000_near_ties",
     ),
     Mutant(
@@ -183,8 +184,8 @@ MUTANTS = (
     Mutant(
         "bankruptcy price rounded for the run",
         "position.py",
-        "mul_div_ceil(run.cost - run.balance[at.MARGIN], E8, run.qty)",
-        "mul_div_floor(run.cost - run.balance[at.MARGIN], E8, run.qty)",
+        "return mul_div_ceil(value, E8, run.qty) if",
+        "return mul_div_floor(value, E8, run.qty) if",
         ORACLE,
     ),
     Mutant(
