@@ -8,25 +8,23 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_HOMES = {
-    "HOLD": "backtest.engine.rules",
-    "buffer_below": "backtest.engine.rules",
-    "close": "backtest.engine.rules",
-    "every": "backtest.engine.rules",
-    "every_bar": "backtest.engine.rules",
-    "headroom_below": "backtest.engine.rules",
-    "increase": "backtest.engine.rules",
-    "margin_ratio_above": "backtest.engine.rules",
-    "move_margin": "backtest.engine.rules",
-    "on_arrival": "backtest.engine.rules",
-    "on_fill": "backtest.engine.rules",
-    "on_funding": "backtest.engine.rules",
-    "param": "backtest.engine.rules",
-    "reduce": "backtest.engine.rules",
-    "rule": "backtest.engine.rules",
-    "set_leverage": "backtest.engine.rules",
+_NAMES = {
+    "backtest.api.build": "Costs Entries Market Reserve make_study strategy use window write_study",
+    "backtest.api.result": "Result compare open_result synthetic_lake",
+    "backtest.api.run": "Run",
+    "backtest.api.tables": "columns",
+    "backtest.engine.rules": (
+        "HOLD buffer_below close every every_bar headroom_below increase margin_ratio_above move_margin on_arrival "
+        "on_fill on_funding param reduce rule set_leverage"
+    ),
+    "backtest.study.config": "Study load_study",
 }
+_HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
 __all__ = sorted(_HOMES)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]
 
 
 def __getattr__(name: str) -> Any:

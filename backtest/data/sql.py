@@ -21,7 +21,7 @@ from backtest.schema import BAR_TABLES, LAKE_TABLES, RESULT_TABLES
 from backtest.units import duration_ms
 
 # Suffix of an exact column, and what its integers are divided by to give natural units.
-_SCALES = {"_e8": 100_000_000, "_e2": 100, "_ppm": 1_000_000}
+SCALES = {"_e8": 100_000_000, "_e2": 100, "_ppm": 1_000_000}
 # Views that are made from the manifest and the bars, not read from one table.
 CATALOGUE = ("coverage", "gaps", "sources")
 _LOCKS = (
@@ -94,7 +94,7 @@ def _make_view(database: duckdb.DuckDBPyConnection, lake: Lake, report_dir: Path
 
 def _natural(column: str) -> Iterator[str]:
     yield f'"{column}"'
-    for suffix, scale in _SCALES.items():
+    for suffix, scale in SCALES.items():
         if column.endswith(suffix):
             yield f"{column} / {scale} AS {column.removesuffix(suffix)}"
     if column.endswith("_ms"):

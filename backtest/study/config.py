@@ -109,6 +109,11 @@ class Study:
     strategies: tuple[StrategySpec, ...]
     windows: tuple[Window, ...]
 
+    def _repr_html_(self) -> str:
+        from backtest.study.notebook import study_html
+
+        return study_html(self)
+
 
 # --- reading -------------------------------------------------------------------------------------------------------
 

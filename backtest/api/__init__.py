@@ -1,0 +1,1 @@
+"""The Python interface: studies from Python objects, results as tables, series and figures; see `import backtest`."""

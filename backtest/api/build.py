@@ -1,0 +1,160 @@
+"""A study from Python objects, with the keys, the checks and the messages of its TOML form."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TypedDict
+
+import numpy as np
+
+from backtest.data.disk import write_atomic
+from backtest.study.canonical import study_toml
+from backtest.study.config import Study, parse_study
+
+WHERE = "study"  # what messages name in place of a file
+
+Moment = str | dt.date
+Duration = str | dt.timedelta
+Number = str | float
+Many = Sequence[Number] | Number
+RuleUse = Mapping[str, object]
+StrategyForm = Mapping[str, object]
+WindowForm = Mapping[str, object]
+
+
+class _MarketNeeds(TypedDict):
+    venue: str
+    symbols: str | Sequence[str]
+    interval: Duration
+    start: Moment
+    stop: Moment
+
+
+class Market(_MarketNeeds, total=False):
+    """What is replayed: the keys of `[market]`."""
+
+    tiers: Moment
+    gaps: str
+    release: str
+    resample: Mapping[str, object]
+
+
+class _EntriesNeeds(TypedDict):
+    every: Duration
+    leverage: Many
+    horizon: Duration
+
+
+class Entries(_EntriesNeeds, total=False):
+    """How positions are opened: the keys of `[entries]`."""
+
+    side: str | Sequence[str]
+    margin_mode: str
+    margin_share: Number
+
+
+class Costs(TypedDict, total=False):
+    """What trading costs: the keys of `[costs]`."""
+
+    taker_fee_bps: Number
+    slippage_bps: Number
+    liquidation_slippage_bps: Number
+    clearance_fee_bps: Number
+    capital_cost_apr: Number
+
+
+class Reserve(TypedDict, total=False):
+    """The capital outside the venue: the keys of `[reserve]`."""
+
+    latency: Duration
+    daily_cap: str | int
+
+
+def use(rule: str, **params: object) -> RuleUse:
+    """Use a rule with parameters; a list is swept.
+
+    >>> use("deleverage", trigger=[0.25, 0.5])
+    {'use': 'deleverage', 'trigger': [0.25, 0.5]}
+    """
+    return {"use": rule, **params}
+
+
+def strategy(
+    name: str, *rules: RuleUse, latency: Duration | None = None, cooldown: Duration | None = None
+) -> StrategyForm:
+    """Name a list of rules: what a study compares.
+
+    `latency` replaces the latency of the reserve; `cooldown` is the least time between two actions of one rule.
+    """
+    return {"name": name, "rules": list(rules)} | _given(latency=latency, cooldown=cooldown)
+
+
+def window(name: str, start: Moment, stop: Moment) -> WindowForm:
+    """Name a stretch of time, such as a crash, for a breakdown of its own; `stop` is exclusive."""
+    return {"name": name, "from": start, "to": stop}
+
+
+def make_study(
+    name: str,
+    *,
+    capital: str | int,
+    market: Market,
+    entries: Entries,
+    strategies: Iterable[StrategyForm] = (),
+    costs: Costs | None = None,
+    reserve: Reserve | None = None,
+    windows: Iterable[WindowForm] = (),
+    seed: int = 1,
+) -> Study:
+    """Make a study from Python objects; it equals the one that is read from the same values in TOML.
+
+    Durations may be `datetime.timedelta`, times dates or datetimes, lists any sequence or numpy array.
+
+    Errors: `StudyError` with every problem, worded as for a TOML file.
+
+    >>> study = make_study(
+    ...     "demo",
+    ...     capital="10_000",
+    ...     market=Market(venue="binance", symbols="BTCUSDT", interval="1h", start="2023-01-01", stop="2024-01-01"),
+    ...     entries=Entries(every="24h", leverage=[5, 10, 20], horizon="30d"),
+    ...     strategies=[strategy("deleverage", use("deleverage", trigger=[0.25, 0.5]))],
+    ... )
+    >>> [one.name for one in study.strategies]
+    ['deleverage-0.25', 'deleverage-0.5']
+    """
+    form: dict[str, object] = {
+        "study": {"name": name, "seed": seed, "capital": capital},
+        "market": market,
+        "entries": entries,
+        "strategy": list(strategies),
+        "window": list(windows),
+    }
+    plain = _plain(form | _given(costs=costs, reserve=reserve))
+    assert isinstance(plain, dict)
+    return parse_study(plain, WHERE)
+
+
+def write_study(study: Study, path: str | Path) -> Path:
+    """Write a study as a TOML file for the command line; give the file."""
+    file = Path(path)
+    write_atomic(file, study_toml(study).encode())
+    return file
+
+
+def _given(**values: object) -> dict[str, object]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _plain(value: object) -> object:
+    """Turn what Python people write into what a TOML file holds."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, dt.timedelta):
+        return f"{value // dt.timedelta(milliseconds=1)}ms"
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes):
+        return [_plain(item) for item in value]
+    return value
