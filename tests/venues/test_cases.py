@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -12,24 +11,14 @@ import pytest
 
 from backtest.venues.exact import text
 from backtest.venues.report import compute
+from tests.venues.cases import found, read_cases
+from tests.venues.other_figures import OTHERS, Other
 
-HERE = Path(__file__).parent
-PAGE = HERE.parents[1] / "docs" / "margin-cases.md"
-
-
-def read_cases(name: str) -> list[dict[str, Any]]:
-    content = json.loads((HERE / f"{name}_cases.json").read_text(encoding="utf-8"))
-    return list(content["cases"])
+PAGE = Path(__file__).parents[2] / "docs" / "margin-cases.md"
 
 
 def cases(name: str) -> list[Any]:
     return [pytest.param(case["account"], case["expect"], id=case["id"]) for case in read_cases(name)]
-
-
-def found(result: Any, path: str) -> Any:
-    for step in path.split("."):
-        result = result[int(step)] if step.isdigit() else result[step]
-    return result
 
 
 @pytest.mark.parametrize(("account", "expect"), cases("binance") + cases("bybit"))
@@ -61,3 +50,17 @@ def case_table(name: str) -> str:
 @pytest.mark.parametrize("name", ["binance", "bybit"])
 def test_the_page_shows_every_case(name: str) -> None:
     assert case_table(name) in PAGE.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("other", OTHERS, ids=lambda other: f"{other.case} {other.figure}")
+def test_other_figure_is_reproduced(other: Other) -> None:
+    assert abs(other.ours() - Fraction(other.value)) <= Fraction(other.tolerance)
+
+
+def test_the_page_shows_every_other_figure() -> None:
+    lines = ["| case | figure | venue | ours | difference | source |", "| --- | --- | ---: | ---: | ---: | --- |"]
+    for o in OTHERS:
+        value = o.ours()
+        cells = (o.case, o.figure, o.value, text(value), text(value - Fraction(o.value)), o.source)
+        lines.append("| " + " | ".join(cells) + " |")
+    assert "\n".join(lines) in PAGE.read_text(encoding="utf-8"), "\n".join(lines)
