@@ -186,6 +186,11 @@ def bankruptcy_price(position: Position, value: Fraction, *, alive_above: bool) 
     return half_up(value)
 
 
+def takeover_price(account: Account, unit: Unit, position: Position) -> Fraction | None:
+    """Binance closes in the market; nothing is taken over with its margin."""
+    return None
+
+
 def account_unit(account: Account, all_units: tuple[Unit, ...]) -> Unit | None:
     """Give the unit that the account figures describe: the one pool; None where there is none, or several."""
     pools = [unit for unit in all_units if unit.kind != "isolated"]

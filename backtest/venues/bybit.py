@@ -32,6 +32,7 @@ SOURCES = {
     "initial": "Bybit help centre, Initial Margin (2026-04-30)",
     "equity": "Bybit help centre, Trading Terms and Formulas in Unified Trading Account (2026-03-13)",
     "trigger": "Bybit help centre, Trading Rules: Liquidation Process (2026-08-07)",
+    "fill": "Bybit help centre, Trading Rules: Liquidation Process (2026-08-07), Insurance Fund (2026-03-24)",
     "price": "Bybit help centre, Liquidation Price under Isolated Mode (2026-05-27), Bankruptcy Price",
 }
 
@@ -234,6 +235,18 @@ def price(position: Position, value: Fraction, *, alive_above: bool) -> Fraction
 def bankruptcy_price(position: Position, value: Fraction, *, alive_above: bool) -> Fraction:
     """Put a bankruptcy price on the tick in isolated mode; that of a cross position is published unrounded."""
     return price(position, value, alive_above=alive_above) if position.margin_mode == "isolated" else value
+
+
+def takeover_price(account: Account, unit: Unit, position: Position) -> Fraction | None:
+    """Give the price at which a takeover costs the trader all of an isolated position's margin, fee reserve included.
+
+    The venue takes over at the bankruptcy price and keeps the closing fee; one fill at this price does both.
+    """
+    if unit.kind != "isolated":
+        return None
+    held = posted(account, position) + fee_reserve(account, unit, position)
+    value = EXACT.bankruptcy_value(position.direction, position.entry_value, held)
+    return position.price_of(value) if value > 0 else None
 
 
 def account_unit(account: Account, all_units: tuple[Unit, ...]) -> Unit | None:

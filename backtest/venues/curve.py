@@ -32,7 +32,8 @@ class Curve:
     """One position over a range of marks.
 
     `buffer_share`: the way from entry to liquidation as a share of the way to bankruptcy. `move`: the same way as a
-    share of the entry price. Prices are exact; None where none exists.
+    share of the entry price. `takeover_price`: the fill of a takeover, closing fee inside. Prices are exact; None where
+    none exists.
     """
 
     result: Result
@@ -41,6 +42,7 @@ class Curve:
     break_even: Fraction
     liquidation_price: Fraction | None
     bankruptcy_price: Fraction | None
+    takeover_price: Fraction | None
     buffer_share: Fraction | None
     move: Fraction | None
 
@@ -59,6 +61,7 @@ class Curve:
             **self.result.to_dict(),
             "entry_price": text(self.entry_price),
             "break_even": text(self.break_even),
+            "takeover_price": _text_or_none(self.takeover_price),
             "buffer_share": _text_or_none(self.buffer_share),
             "move": _text_or_none(self.move),
             "curve": [
@@ -158,6 +161,7 @@ def _curve(result: Result) -> Curve:
         break_even=entry * (1 + position.side * fee) / (1 - position.side * fee),
         liquidation_price=liquidation,
         bankruptcy_price=bankruptcy,
+        takeover_price=FORMULAS[account.venue].takeover_price(account, unit, position),
         buffer_share=(entry - liquidation) / (entry - bankruptcy) if towards and liquidation and bankruptcy else None,
         move=None if liquidation is None else abs(entry - liquidation) / entry,
     )

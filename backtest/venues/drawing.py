@@ -35,11 +35,13 @@ def facts(curve: Curve) -> list[tuple[str, str]]:
     """Give the figures beside the drawing, in the order in which they are met on the way down."""
     share = None if curve.buffer_share is None else curve.buffer_share * 100
     move = None if curve.move is None else curve.move * 100
+    taken = curve.takeover_price
     return [
         ("entry price", _price(curve.entry_price)),
         ("break-even after fees", _price(curve.break_even)),
         ("liquidation price", _price(curve.liquidation_price)),
         ("bankruptcy price", _price(curve.bankruptcy_price)),
+        *([] if taken is None else [("takeover fill, closing fee inside", _price(taken))]),
         ("price moves until liquidation", "none" if move is None else f"{text(move, 3)} %"),
         ("buffer, share of the way to bankruptcy", "none" if share is None else f"{text(share, 1)} %"),
     ]

@@ -74,6 +74,14 @@ def _position_steps(account: Account, position: Position) -> Iterator[Step]:
     yield _boundary_step(f"{name}: liquidation price", position, found, what, formulas.price, sources["price"])
     gone, what = bankruptcy_boundary(account, unit, position.symbol), "what is left of the margin"
     yield _boundary_step(f"{name}: bankruptcy price", position, gone, what, formulas.bankruptcy_price, sources["price"])
+    taken = formulas.takeover_price(account, unit, position)
+    if taken is not None:
+        held = _t(position.direction * (position.entry_value - position.value_at(taken)))
+        sign = "-" if position.direction > 0 else "+"
+        value = f"{_t(position.entry_value)} {sign} {held}"
+        formula = f"{size} / ({value})" if position.inverse else f"({value}) / {size}"
+        what = "all of the margin lost, fee reserve included: "
+        yield Step(f"{name}: takeover fill price", what + formula, _t(taken), sources["fill"])
 
 
 def _margin_steps(account: Account, unit: Unit, position: Position, name: str) -> Iterator[Step]:

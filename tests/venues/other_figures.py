@@ -1,4 +1,4 @@
-"""Numbers of the venues that no account figure shows: parts of a margin, fees, caps, the result of the insurance fund."""
+"""Numbers of the venues that no account figure shows: parts of a margin, fees, caps, results of the insurance fund."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def test_more_margin_moves_liquidation_away() -> None:
 )
 def test_drawings_are_complete(changes: dict[str, str]) -> None:
     drawn = curve(**changes)
-    assert len(draw_text(drawn).splitlines()) == 28
+    assert len(draw_text(drawn).splitlines()) == 28 + (drawn.takeover_price is not None)
     page = draw_html(drawn)
     ElementTree.fromstring(page[page.index("<svg") : page.index("</svg>") + 6])
     assert "http" not in page

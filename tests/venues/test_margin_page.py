@@ -103,6 +103,18 @@ def test_the_drawing_on_the_page_is_the_computed_one() -> None:
     assert draw_text(curve()) in PAGE, draw_text(curve())
 
 
+def test_a_takeover_takes_the_closing_fee_too() -> None:
+    drawn = curve("bybit")
+    assert drawn.bankruptcy_price is not None
+    assert drawn.takeover_price is not None
+    assert drawn.bankruptcy_price - drawn.takeover_price == Fraction("53.9")
+    assert "takeover fill, closing fee inside: 97946.1" in draw_text(drawn)
+    assert f"closed at {amount(drawn.takeover_price)} and not at {amount(drawn.bankruptcy_price)}" in PAGE.replace(
+        "\n", " "
+    )
+    assert curve().takeover_price is None
+
+
 def test_the_claims_are_corrected_with_computed_figures() -> None:
     now, before = curve(), curve(as_of="2022-03-01")
     assert now.result.positions[0].maintenance_margin == "400"
