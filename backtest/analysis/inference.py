@@ -1,8 +1,9 @@
 """Is a difference more than luck: block sign-flip test, Holm's correction, stationary bootstrap.
 
 Entries overlap, so one crash decides many pairs at once. Pairs are therefore gathered in calendar blocks, by the time
-at which they were decided, and only blocks count as independent. In simulated studies with a rule that does nothing,
-blocks of three horizons gave the stated error and coverage; blocks of one horizon called it better twice too often.
+at which they were decided, and only blocks count as independent. How long blocks are, that the weakest of three
+calendars counts, and how far intervals are widened was chosen on simulated studies of rules that do nothing: a rule is
+then called better no more often than stated, and the intervals hold the truth as often as stated.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +23,7 @@ FloatArray = npt.NDArray[np.float64]
 RESAMPLES = 2_000
 CONFIDENCE = 0.95
 # Mean length of a bootstrap run, in blocks: neighbouring blocks share the runs that cross their border.
-MEAN_RUN_BLOCKS = 1.5
+MEAN_RUN_BLOCKS = 2.0
 
 
 # A block is this many horizons long: a stretch of market shared by overlapping runs then seldom falls into two blocks.
@@ -44,6 +46,11 @@ class Calendar:
         """Give the block number of each time."""
         return (time_ms - self.start_ms) // self.block_ms
 
+    def shifted(self) -> list[Calendar]:
+        """Give calendars of the same blocks that begin a horizon apart: where a block begins is arbitrary."""
+        step = self.block_ms // BLOCK_HORIZONS
+        return [Calendar(self.start_ms - k * step, self.block_ms) for k in range(BLOCK_HORIZONS)]
+
 
 @dataclass(frozen=True, slots=True)
 class SignFlip:
@@ -60,14 +67,19 @@ def sign_flip(pairs: Pairs, calendar: Calendar) -> SignFlip:
     A discordant pair has one liquidated side: +1 if it is the baseline, -1 if it is the strategy. If the strategy did
     nothing, the two sides of a block could be swapped. The exact chance, over all 2^blocks swaps, of a sum at least
     as far from 0 as the one seen is p. It comes from the distribution of the sum, built block by block: no sampling,
-    no seed.
+    no seed. Of the calendars that begin a horizon apart, the one with the largest p is given.
     """
     sign = pairs.baseline["liquidated"].astype(np.int64) - pairs.treated["liquidated"].astype(np.int64)
     discordant = sign != 0
-    block = calendar.block(pairs.decided_ms[discordant])
+    time = pairs.decided_ms[discordant]
+    flips = [_flip(sign[discordant], one.block(time)) for one in calendar.shifted()]
+    return max(flips, key=lambda flip: flip.p)
+
+
+def _flip(sign: IntArray, block: IntArray) -> SignFlip:
     _, member = np.unique(block, return_inverse=True)
-    sums = np.bincount(member, weights=sign[discordant]).astype(np.int64)
-    return SignFlip(int(discordant.sum()), len(sums), sign_flip_p(sums))
+    sums = np.bincount(member, weights=sign).astype(np.int64)
+    return SignFlip(len(sign), len(sums), sign_flip_p(sums))
 
 
 def sign_flip_p(sums: IntArray) -> float:
@@ -117,6 +129,7 @@ def block_sums(values: IntArray, block: IntArray, first: int, count: int) -> Flo
     return np.asarray(sums, dtype=np.float64)
 
 
+@cache
 def resampled_blocks(count: int, seed: int) -> IntArray:
     """Draw block numbers for the stationary bootstrap (Politis and Romano 1994): a row is one resampled history.
 
@@ -128,27 +141,51 @@ def resampled_blocks(count: int, seed: int) -> IntArray:
     fresh[:, 0] = True
     step = np.arange(count)
     origin = np.maximum.accumulate(np.where(fresh, step, 0), axis=1)
-    return (np.take_along_axis(start, origin, axis=1) + step - origin) % count
+    drawn: IntArray = (np.take_along_axis(start, origin, axis=1) + step - origin) % count
+    drawn.setflags(write=False)
+    return drawn
 
 
 def ratio_interval(numerator: FloatArray, denominator: FloatArray, drawn: IntArray) -> Interval:
-    """Give the percentile interval of sum(numerator) / sum(denominator) over resampled blocks.
+    """Give the interval of sum(numerator) / sum(denominator): the estimate ± its bootstrap error times `reach`.
 
-    A plain percentile interval is too narrow when blocks are few; it is expanded as Hesterberg (2015, The American
-    Statistician 69, section 5.1) does, by the t quantile. Null with fewer than two blocks.
+    Null with fewer than three blocks.
     """
     below = denominator[drawn].sum(axis=1)
     above = numerator[drawn].sum(axis=1)[below > 0]
-    if drawn.shape[1] < 2 or not len(above):
+    effective = effective_blocks(drawn.shape[1])
+    if effective <= 1.0 or not len(above):
         return Interval(None, None)
-    tail = 100.0 * expanded_tail(drawn.shape[1])
-    low, high = np.percentile(above / below[below > 0], [tail, 100.0 - tail])
-    return Interval(float(low), float(high))
+    estimate = float(numerator.sum() / denominator.sum())
+    half = reach(effective, 0.5 + CONFIDENCE / 2.0) * float((above / below[below > 0]).std())
+    return Interval(estimate - half, estimate + half)
 
 
-def expanded_tail(blocks: int) -> float:
-    """Give the share to cut from each end of the resampled values: normal(-t sqrt(n / (n - 1)))."""
-    from scipy.special import ndtr, stdtrit
+def effective_blocks(blocks: int) -> float:
+    """Give how many independent stretches a resampled history is made of."""
+    return blocks / MEAN_RUN_BLOCKS
 
-    t = stdtrit(blocks - 1, 0.5 + CONFIDENCE / 2.0)
-    return float(ndtr(-t * math.sqrt(blocks / (blocks - 1))))
+
+def fewer_interval(pairs: Pairs, calendar: Calendar, seed: int) -> Interval:
+    """Give the interval of how many fewer runs are liquidated than on the baseline's side, in points of the pairs."""
+    fewer = pairs.baseline["liquidated"].astype(np.int64) - pairs.treated["liquidated"].astype(np.int64)
+    return mean_interval(100 * fewer, np.ones_like(fewer), calendar.block(pairs.decided_ms), seed)
+
+
+def mean_interval(values: IntArray, counts: IntArray, block: IntArray, seed: int) -> Interval:
+    """Give the interval of sum(values) / sum(counts), resampling the blocks of the rows; null of nothing."""
+    if not len(block):
+        return Interval(None, None)
+    first, blocks = int(block.min()), int(np.ptp(block)) + 1
+    above, below = (block_sums(rows, block, first, blocks) for rows in (values, counts))
+    return ratio_interval(above, below, resampled_blocks(blocks, seed))
+
+
+def reach(effective: float, level: float) -> float:
+    """Give how many bootstrap errors an interval reaches when it is made from so many stretches: t sqrt(n / (n - 1)).
+
+    A bootstrap error is short by the root, and the t quantile makes up for its own uncertainty.
+    """
+    from scipy.special import stdtrit
+
+    return float(stdtrit(effective - 1, level)) * math.sqrt(effective / (effective - 1))

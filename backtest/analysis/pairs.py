@@ -108,19 +108,41 @@ def pair_up(outcomes: pa.Table, capital_cost_apr: float = 0.0) -> list[Pairs]:
 
 
 def columns(outcomes: pa.Table) -> dict[str, Column]:
-    """Give the entered (not refused) runs as arrays, in the order of entry, strategy and reaction."""
+    """Give the entered (not refused) runs as arrays, in the order of entry, strategy and reaction.
+
+    Texts may be plain or dictionary-encoded.
+    """
     import pyarrow.compute as pc
 
     entered = outcomes.select(_READ).filter(pc.not_equal(outcomes["exit_reason"], "refused"))
-    order = [(name, "ascending") for name in (*ENTRY_KEY, "strategy", "reaction")]
-    ordered = entered.sort_by(order)
-    result = {}
-    for name in ordered.column_names:
-        column = ordered[name]
-        if column.null_count and name in _FILL:
-            column = column.fill_null(_FILL[name])
-        result[name] = column.to_numpy()
-    return result
+    result, ranks = {}, {}
+    for name in _READ:
+        if name != "run_id" and _is_text(entered.schema.field(name).type):
+            result[name], ranks[name] = _words(entered[name], _FILL.get(name, ""))
+            continue
+        column = entered[name]
+        result[name] = (column.fill_null(_FILL[name]) if column.null_count else column).to_numpy()
+    keys = (*ENTRY_KEY, "strategy", "reaction")
+    order = np.lexsort([ranks.get(name, result[name]) for name in reversed(keys)])
+    return {name: column[order] for name, column in result.items()}
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    import pyarrow.types as types
+
+    return bool(types.is_dictionary(kind) or types.is_string(kind) or types.is_large_string(kind))
+
+
+def _words(column: pa.ChunkedArray, missing: int | str) -> tuple[Column, IntArray]:
+    """Give texts as an array that shares its few words, and the rank of each; null is `missing`."""
+    import pyarrow as pa
+
+    coded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    one = pa.concat_arrays(coded.unify_dictionaries().chunks) if coded.num_chunks else pa.array([], coded.type)
+    words = [*one.dictionary.to_pylist(), missing]
+    code = one.indices.fill_null(len(words) - 1).to_numpy(zero_copy_only=False).astype(np.int64)
+    rank = {word: place for place, word in enumerate(sorted(set(words)))}
+    return np.array(words, object)[code], np.array([rank[word] for word in words], np.int64)[code]
 
 
 def _capital_cost_e8(rows: Columns, apr: float) -> IntArray:

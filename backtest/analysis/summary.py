@@ -10,17 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from backtest.analysis.effects import Counts, count, exact_sum, mean_quote, saved_counts
-from backtest.analysis.inference import (
-    Calendar,
-    FloatArray,
-    Interval,
-    block_sums,
-    holm,
-    ratio_interval,
-    resampled_blocks,
-    sign_flip,
-)
-from backtest.analysis.pairs import BASELINE, REACTIONS, IntArray, Pairs
+from backtest.analysis.inference import Calendar, fewer_interval, holm, mean_interval, sign_flip
+from backtest.analysis.pairs import BASELINE, REACTIONS, Pairs
 from backtest.units import DAY_MS, E8
 
 
@@ -88,7 +79,9 @@ def _comparison(pairs: Pairs, saved: int, calendar: Calendar, seed: int) -> Comp
     # fsum is exact whatever the order
     full_days = math.fsum((mine["notional_hours_e2"] * (E8 / 100 / 24) / base["entry_notional_e8"]).tolist())
     flip = sign_flip(pairs, calendar)
-    fewer, cost = _intervals(pairs, calendar, seed)
+    fewer = fewer_interval(pairs, calendar, seed)
+    lived = (~base["liquidated"]).astype(np.int64)
+    cost = mean_interval(-pairs.difference_e8 * lived, lived, calendar.block(pairs.decided_ms), seed)
     return Comparison(
         **dataclasses.asdict(counts),
         saved=saved,
@@ -117,8 +110,8 @@ def _comparison(pairs: Pairs, saved: int, calendar: Calendar, seed: int) -> Comp
         fewer_liquidations_pct=_points(counts),
         fewer_liquidations_low_pct=fewer.low,
         fewer_liquidations_high_pct=fewer.high,
-        running_cost_low_quote=cost.low,
-        running_cost_high_quote=cost.high,
+        running_cost_low_quote=None if cost.low is None else cost.low / E8,
+        running_cost_high_quote=None if cost.high is None else cost.high / E8,
     )
 
 
@@ -128,21 +121,3 @@ def _rate(liquidated: int, days: float) -> float | None:
 
 def _points(counts: Counts) -> float | None:
     return 100.0 * (counts.baseline_liquidated - counts.liquidated) / counts.pairs if counts.pairs else None
-
-
-def _intervals(pairs: Pairs, calendar: Calendar, seed: int) -> tuple[Interval, Interval]:
-    """Give the intervals of fewer liquidations (points of the pairs) and of the running cost (quote)."""
-    if not len(pairs):
-        return Interval(None, None), Interval(None, None)
-    block = calendar.block(pairs.decided_ms)
-    first, blocks = int(block.min()), int(block.max() - block.min()) + 1
-    drawn = resampled_blocks(blocks, seed)
-
-    def by_block(values: IntArray) -> FloatArray:
-        return block_sums(values, block, first, blocks)
-
-    base = pairs.baseline["liquidated"].astype(np.int64)
-    mine = pairs.treated["liquidated"].astype(np.int64)
-    fewer = ratio_interval(100.0 * by_block(base - mine), by_block(np.ones_like(base)), drawn)
-    cost = ratio_interval(by_block(-pairs.difference_e8 * (1 - base)) / E8, by_block(1 - base), drawn)
-    return fewer, cost

@@ -15,9 +15,9 @@ from backtest.analysis.inference import (
     Calendar,
     Interval,
     block_sums,
-    expanded_tail,
     holm,
     ratio_interval,
+    reach,
     resampled_blocks,
     sign_flip,
     sign_flip_p,
@@ -94,31 +94,50 @@ def test_the_interval_of_independent_blocks_is_near_the_normal_one() -> None:
 
 
 def test_few_blocks_widen_the_interval() -> None:
-    assert expanded_tail(10_000) == pytest.approx(0.025, abs=1e-4)
-    # t(4) at 97.5 % is 2.776; times sqrt(5 / 4) is 3.104, beyond which a normal has 0.000954
-    assert expanded_tail(5) == pytest.approx(0.000954, abs=2e-6)
+    assert reach(10_000, 0.975) == pytest.approx(1.96, abs=1e-3)
+    # t(4) at 97.5 % is 2.776; times sqrt(5 / 4)
+    assert reach(5, 0.975) == pytest.approx(3.104, abs=1e-3)
 
 
-def test_one_block_has_no_interval() -> None:
-    one = np.ones(1)
-    assert ratio_interval(one, one, resampled_blocks(1, seed=1)) == Interval(None, None)
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_one_stretch_has_no_interval(blocks: int) -> None:
+    one = np.ones(blocks)
+    assert ratio_interval(one, one, resampled_blocks(blocks, seed=1)) == Interval(None, None)
+
+
+def test_the_calendar_with_the_weakest_evidence_counts() -> None:
+    # Avoided on days 0, 29 and 61 (of blocks of 30, 60 and 90): a calendar shifted by a third joins the first two.
+    rows = [run("hold", d, liquidation_ms=START_MS + int(d * DAY_MS) + 1) for d in (0, 29, 61)]
+    rows += [run("a", d, qty_at_baseline_liquidation_e8=E8) for d in (0, 29, 61)]
+    pairs = pair_up(table(rows))[2]
+    apart = Calendar(START_MS - 5 * DAY_MS, 30 * DAY_MS)
+    assert [len(set(one.block(pairs.decided_ms).tolist())) for one in apart.shifted()] == [3, 3, 3]
+    joined = Calendar(START_MS, 30 * DAY_MS)
+    assert sorted(len(set(one.block(pairs.decided_ms).tolist())) for one in joined.shifted()) == [2, 3, 3]
+    assert sign_flip(pairs, joined).discordant_blocks == 2
+    assert (sign_flip(pairs, apart).p, sign_flip(pairs, joined).p) == (0.25, 0.5)
 
 
 def test_block_sums_count_empty_blocks() -> None:
     assert block_sums(np.array([5, 7, 1]), np.array([4, 4, 6]), 4, 4).tolist() == [12.0, 0.0, 1.0, 0.0]
 
 
-def test_a_rule_that_does_nothing_is_not_called_better_too_often() -> None:
-    """Small version: 60 studies; McNemar's test would call about one in three better."""
+def test_rules_that_do_nothing_are_not_called_better_too_often() -> None:
+    """Small version: 60 studies; McNemar's test would call about one rule in three better."""
     rates = null_study.rates(60, seed=11)
-    assert rates.better <= 0.05 + 2 * rates.error
-    assert rates.mcnemar > 0.15
+    assert rates.better.interval[0] <= 0.025
+    assert rates.any_better.interval[0] <= 0.025
+    assert rates.mcnemar.interval[0] > 0.10
+    assert rates.kept.share > 0.9
 
 
 @pytest.mark.slow
-def test_a_rule_that_does_nothing_over_2000_studies(capsys: pytest.CaptureFixture[str]) -> None:
+def test_rules_that_do_nothing_over_2000_studies(capsys: pytest.CaptureFixture[str]) -> None:
     rates = null_study.rates(2_000, seed=1)
     with capsys.disabled():
         print("\n" + rates.text())
-    assert rates.better_low <= 0.025  # half of a two-sided 5 %
-    assert rates.covered > 0.93
+    assert rates.better.interval[0] <= 0.025  # half of a two-sided 5 %
+    assert rates.any_better.interval[0] <= 0.025
+    assert rates.covered.interval[1] >= 0.95
+    assert rates.kept.interval[1] >= 0.95
+    assert rates.all_kept.interval[1] >= 0.95
