@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import re
 import sys
 import warnings
 from collections import namedtuple
@@ -20,7 +21,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 from numba import types
-from numba.core import errors as numba_errors
+from numba.core.errors import NumbaError
 from numba.extending import overload, register_jitable
 
 from backtest.engine import cells as at
@@ -29,10 +30,12 @@ from backtest.engine.compile import MODE, cache_dir, jit
 from backtest.engine.plan import INT64_MIN, NONE, THRESHOLDS, WAKE_KINDS
 from backtest.engine.rules import Rule, Wish
 from backtest.engine.state import STATE_DTYPE, STATE_FIELDS
-from backtest.errors import RuleError
+from backtest.errors import Problem, RuleError
+from backtest.schema import VERBS
 from backtest.units import E8
 
 PARAMS_MAX = 16
+REASON_LENGTH = 200  # of what the compiler says
 _tuple: Any = types.Tuple
 WISH = _tuple((types.int64, types.float64, types.int64))
 SIGNATURE = WISH(numba.from_dtype(STATE_DTYPE), types.float64[::1])
@@ -50,6 +53,8 @@ def _move_margin(amount: Any, source: Any = "reserve") -> Any:
     numba wants the annotations of both functions alike.
     """
     name = getattr(source, "literal_value", getattr(source, "value", source))
+    if name not in api.SOURCES:
+        raise ValueError(f'the source of move_margin is "reserve" or "free", written out, not {name}')
     target = api.SOURCES.index(name)
 
     def implementation(amount: Any, source: Any = "reserve") -> Any:
@@ -118,32 +123,42 @@ def _import_copy(rule: Rule, text: str) -> Any:
 def compile_rule(rule: Rule) -> Callable[[Any, Any], Wish]:
     """Give the function the kernel calls for a rule.
 
-    Raises RuleError with the rule's file and the reason when it cannot be compiled.
+    Raises RuleError with the rule's file, the line where it is known, and the reason when it cannot be compiled.
     """
     if MODE == "0":
-        params = namedtuple("Params", list(rule.params) or ["none"])  # type: ignore[misc]
-        switches = [p.is_switch for p in rule.params.values()]
-
-        def plain(state: Any, values: Any) -> Wish:
-            given = [bool(v) if s else float(v) for s, v in zip(switches, values, strict=False)]
-            return rule.function(state, params(*(given or [0.0])))
-
-        return plain
+        return plain_rule(rule)
+    source = Path(rule.path).read_text()
     try:
-        module = _import_copy(rule, _shim_text(rule, Path(rule.path).read_text()))
-    except numba_errors.NumbaError as error:
-        reason = str(error).strip().split("\n")[0]
-        raise RuleError.at(rule.path, f'rule "{rule.name}" does not compile: {reason}', _hint(error)) from None
+        module = _import_copy(rule, _shim_text(rule, source))
+    except Exception as error:  # numba fails on what it does not know with whatever it came upon
+        raise _refusal(rule, source, error) from None
     compiled: Callable[[Any, Any], Wish] = module.COMPILED
     return compiled
 
 
-def _hint(error: Exception) -> str:
-    text = str(error)
-    for line in text.split("\n"):
-        if "line" in line and "File" in line:
-            return line.strip()
-    return "use plain arithmetic on state, p and state.memory, and return one verb"
+def plain_rule(rule: Rule) -> Callable[[Any, Any], Wish]:
+    """Give the author's own function, called as the kernel calls the compiled one."""
+    params = namedtuple("Params", list(rule.params) or ["none"])  # type: ignore[misc]
+    switches = [p.is_switch for p in rule.params.values()]
+
+    def plain(state: Any, values: Any) -> Wish:
+        given = [bool(v) if s else float(v) for s, v in zip(switches, values, strict=False)]
+        return rule.function(state, params(*(given or [0.0])))
+
+    return plain
+
+
+def _refusal(rule: Rule, source: str, error: Exception) -> RuleError:
+    """Say why a rule does not compile: the first line that says it, and the line of the author's file."""
+    text = str(error) if isinstance(error, NumbaError) else f"{type(error).__name__}: {error}"
+    lines = [line.strip() for line in text.split("\n")]
+    reason = next((line for line in lines if line and not line.startswith("Failed in nopython")), text)
+    reason = reason.partition(" Raised from ")[0][:REASON_LENGTH]
+    copied = [int(number) for number in re.findall(r'rule_[0-9a-f]{16}\.py(?:", line | \()(\d+)', text)]
+    own = next((number for number in copied if number <= source.count("\n")), None)
+    place = rule.path if own is None else f"{rule.path}:{own}"
+    remedy = "use plain arithmetic on state, p and state.memory, and return one verb"
+    return RuleError(Problem(place, f'rule "{rule.name}" does not compile: {reason}', remedy))
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,16 +246,21 @@ def check_rule(rule: Rule, values: dict[str, float | bool]) -> None:
     params = np.zeros(PARAMS_MAX)
     for k, name in enumerate(rule.params):
         params[k] = float(values[name])
-    function = compile_rule(rule)
+    function, plain = compile_rule(rule), plain_rule(rule)
     for state in sample_states():
         try:
-            verb, amount, _ = function(state, params)
-        except Exception as error:
+            verb, amount, target = function(state.copy(), params)
+            with np.errstate(all="ignore"):
+                again = plain(state, params)
+        except Exception as error:  # the rule is the user's own code: anything can happen in it
             raise RuleError.at(rule.path, f'rule "{rule.name}" fails: {type(error).__name__}: {error}') from error
-        if not np.isfinite(amount) or not 0 <= verb < 7:
+        if not np.isfinite(amount) or not 0 <= verb < len(VERBS):
             raise RuleError.at(
                 rule.path, f'rule "{rule.name}" returned verb {verb} with amount {amount}', "return a finite amount"
             )
+        if again[::2] != (verb, target) or not np.isclose(again[1], amount, rtol=1e-12, atol=0.0):
+            what = f'rule "{rule.name}" answers {again} in plain Python and {(verb, amount, target)} compiled'
+            raise RuleError.at(rule.path, what, "use plain arithmetic, and state.memory[0] to state.memory[7]")
 
 
 __all__ = ["E8", "Rules", "check_rule", "compile_rule", "prepare"]

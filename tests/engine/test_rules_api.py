@@ -25,6 +25,7 @@ from backtest import (
     rule,
     set_leverage,
 )
+from backtest.engine.compile import MODE
 from backtest.engine.compiled import PARAMS_MAX, check_rule, compile_rule, prepare, sample_states
 from backtest.engine.plan import WAKE_KINDS
 from backtest.engine.rules import Param, Rule, Wakes
@@ -212,6 +213,43 @@ def test_an_answer_that_is_no_action_is_refused_before_the_replay(tmp_path: Path
 def test_a_rule_that_does_not_compile_is_refused_with_its_file(tmp_path: Path, body: str) -> None:
     with pytest.raises(RuleError, match=re.escape("mine.py")):
         try_rule(made(f"{HEAD}def careless(state, p):\n    {body}\n", tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ('return move_margin(1.0, source="bank")', 'is "reserve" or "free", written out, not bank'),
+        ("return move_margin(1.0, state.side)", 'is "reserve" or "free"'),
+        ("import math\n    return reduce(math.sqrt(state.buffer))", "IMPORT_NAME"),
+        ('return reduce(f"{state.buffer}")', "could not convert string to float"),
+        ("return {1: 2}[3]", "does not compile"),
+        ("return reduce(nothing)", "name 'nothing' is not defined"),
+        ("return reduce(state.nothing)", "KeyError: 'nothing'"),
+    ],
+)
+@pytest.mark.skipif(MODE == "0", reason="nothing is compiled")
+def test_whatever_the_compiler_fails_with_becomes_a_reason(tmp_path: Path, body: str, reason: str) -> None:
+    with pytest.raises(RuleError, match=re.escape(reason)) as error:
+        compile_rule(made(f"{HEAD}def careless(state, p):\n    {body}\n", tmp_path))
+    assert "Failed in nopython" not in str(error.value)
+    assert "rule_" not in str(error.value).partition(": ")[0]
+
+
+@pytest.mark.skipif(MODE == "0", reason="nothing is compiled")
+def test_the_compiler_s_line_is_told_in_the_author_s_file(tmp_path: Path) -> None:
+    bad = made(f"{HEAD}def careless(state, p):\n    share = 0.5\n    return reduce(state['nothing'])\n", tmp_path)
+    with pytest.raises(RuleError, match=rf"mine\.py:{HEAD.count(chr(10)) + 3}: "):
+        compile_rule(bad)
+
+
+@pytest.mark.skipif(MODE == "0", reason="nothing is compiled")
+def test_a_rule_that_answers_otherwise_in_plain_python_is_refused(tmp_path: Path) -> None:
+    """Compiled code does not look at bounds: the ninth place of memory holds whatever lies there."""
+    with pytest.raises(RuleError, match="index 8 is out of bounds"):
+        check_rule(made(f"{HEAD}def careless(state, p):\n    return reduce(state.memory[8] * 0.0)\n", tmp_path), {})
+    wide = "return reduce(0.5 if int(state.entry_qty * 1e30) > 0 else 0.25)"  # no int64 holds it
+    with pytest.raises(RuleError, match=r"in plain Python and .* compiled"):
+        check_rule(made(f"{HEAD}def careless(state, p):\n    {wide}\n", tmp_path), {})
 
 
 def test_memory_is_the_rules_own(tmp_path: Path) -> None:
