@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from backtest.cli import pull
+from backtest.cli import imports, pull
 from backtest.cli.output import LAKE, Json, LakeFolder, note, print_table, say, say_json
 from backtest.cli.rows import encoded, print_rows
-from backtest.errors import BacktestError, DataError, UsageError
-from backtest.units import duration_ms, time_ms, time_text
-
-if TYPE_CHECKING:
-    from backtest.data.store import MergeResult
+from backtest.errors import DataError, UsageError
+from backtest.units import time_text
 
 
 class Form(StrEnum):
@@ -33,88 +29,11 @@ data = typer.Typer(name="data", help="Pull, import, list, check and query market
 
 
 pull.register(data)
+imports.register(data)
 
 
 def register(app: typer.Typer) -> None:
     app.add_typer(data)
-
-
-@data.command("import")
-def import_(
-    paths: Annotated[
-        list[Path], typer.Argument(help="Files, or folders to search: freqtrade, Binance Vision, others.")
-    ],
-    lake: LakeFolder = LAKE,
-    venue: Annotated[str | None, typer.Option(help="Venue, where the file does not say: binance, bybit, …")] = None,
-    table: Annotated[str | None, typer.Option(help="klines, mark_price, index_price, funding_rate, series, …")] = None,
-    symbol: Annotated[str | None, typer.Option(help="Symbol, such as BTCUSDT.")] = None,
-    interval: Annotated[str | None, typer.Option(help="Length of a bar, such as 1h; event for other tables.")] = None,
-    map_: Annotated[
-        list[str] | None,
-        typer.Option("--map", help="COLUMN=FILE_COLUMN for any CSV or Parquet file; time=ts, open=o …"),
-    ] = None,
-    time_unit: Annotated[str | None, typer.Option(help="s, ms, us, ns, or a pattern such as %m/%d/%Y.")] = None,
-    utc_offset: Annotated[
-        str, typer.Option(help="How far the file's clock is ahead of UTC, such as 3h or -5h.")
-    ] = "0s",
-    scale: Annotated[float, typer.Option(help="Multiply prices by this.")] = 1.0,
-    start: Annotated[str | None, typer.Option(help="Take rows from this UTC date or time on.")] = None,
-    stop: Annotated[str | None, typer.Option(help="Take rows before this UTC date or time.")] = None,
-    available_after: Annotated[
-        str | None, typer.Option(help="Series: how long after its time a value is known, such as 1d.")
-    ] = None,
-    sort: Annotated[bool, typer.Option("--sort", help="Sort rows that are out of order.")] = False,
-    drop_last: Annotated[
-        bool, typer.Option("--drop-last", help="Leave out the last bar: it may be unfinished.")
-    ] = False,
-    drop_empty: Annotated[bool, typer.Option("--drop-empty", help="Leave out rows without a value.")] = False,
-    replace: Annotated[bool, typer.Option("--replace", help="Let new rows win over stored ones.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Import files into the lake. Importing a file twice changes nothing."""
-    from backtest.data.imports import import_path
-    from backtest.data.sources.rows import ImportOptions
-    from backtest.data.store import Lake
-
-    options = ImportOptions(
-        venue=venue,
-        table=table,
-        symbol=symbol,
-        interval=interval,
-        columns=_columns(map_ or ()),
-        time_unit=time_unit,
-        utc_offset_ms=_signed_duration("--utc-offset", utc_offset),
-        scale=scale,
-        start_ms=_time("--start", start),
-        stop_ms=_time("--stop", stop),
-        available_after_ms=_duration("--available-after", available_after),
-        sort=sort,
-        drop_last=drop_last,
-        drop_empty=drop_empty,
-        replace_rows=replace,
-    )
-    results: list[MergeResult] = []
-    errors: list[BacktestError] = []
-    for path in paths:
-        try:
-            report = import_path(Lake(lake), path, options, results.extend)
-        except BacktestError as error:
-            errors.append(error)
-        else:
-            for file in report.unrecognised:
-                note(f"left alone: {file}; name its columns with --map to import it")
-    _print_merges(results, as_json=as_json)
-    if errors:
-        raise type(errors[0])(*(problem for error in errors for problem in error.problems))
-
-
-def _print_merges(results: Sequence[MergeResult], *, as_json: bool) -> None:
-    if as_json:
-        names = ("rows_read", "rows_added", "rows_replaced")
-        say_json([result.dataset._asdict() | {name: getattr(result, name) for name in names} for result in results])
-    elif results:
-        rows = [(*result.dataset, result.rows_read, result.rows_added, result.rows_replaced) for result in results]
-        print_table(("venue", "table", "symbol", "interval", "read", "added", "replaced"), rows, align="llllr")
 
 
 @data.command("ls")
@@ -181,9 +100,10 @@ def sql(
     out: Annotated[Path | None, typer.Option(help="Write a file (.csv, .json, .parquet) instead.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Ask the lake in SQL: views klines, mark_price, funding_rate, coverage, gaps, … in natural units.
+    """Ask the lake in SQL: views klines, mark_price, funding_rate, series, … in natural units.
 
-    A column x_ms is also there as the UTC time x.
+    The gap ledger: ledger, coverage, gaps, sources, corrections, files, listings, findings. A column x_ms is also
+    there as the UTC time x.
     """
     from backtest.data.sql import query
 
@@ -219,36 +139,6 @@ def _empty(lake: Path) -> str:
 
 def _files(path: Path) -> list[Path]:
     """Give a file itself, or the files of a folder that a reader recognises."""
-    from backtest.data.imports import reader_of
+    from backtest.data.readers import reader_of
 
     return [file for file in sorted(path.rglob("*")) if file.is_file() and reader_of(file)] if path.is_dir() else [path]
-
-
-def _columns(pairs: Sequence[str]) -> dict[str, str]:
-    """Read `--map open=o --map close=c`, or all in one with commas."""
-    columns: dict[str, str] = {}
-    for pair in ",".join(pairs).split(",") if pairs else ():
-        column, sign, file_column = pair.partition("=")
-        if not (column and sign and file_column):
-            raise UsageError.at("--map", f'"{pair}" is not COLUMN=FILE_COLUMN', "write it like time=ts,open=o")
-        columns[column.strip()] = file_column.strip()
-    return columns
-
-
-def _duration(option: str, text: str | None) -> int | None:
-    try:
-        return None if text is None else duration_ms(text)
-    except ValueError as error:
-        raise UsageError.at(option, str(error)) from None
-
-
-def _signed_duration(option: str, text: str) -> int:
-    sign = -1 if text.startswith("-") else 1
-    return sign * (_duration(option, text.lstrip("+-")) or 0)
-
-
-def _time(option: str, text: str | None) -> int | None:
-    try:
-        return None if text is None else time_ms(text)
-    except ValueError as error:
-        raise UsageError.at(option, str(error)) from None

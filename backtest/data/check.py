@@ -15,8 +15,8 @@ import numpy as np
 
 from backtest.data import detect
 from backtest.data.detect import Floats, Ints, Prices
-from backtest.data.imports import read_file
 from backtest.data.manifest import Dataset
+from backtest.data.readers import read_file
 from backtest.data.sources.rows import PRICE_TABLES, ImportOptions
 from backtest.data.store import Lake
 from backtest.errors import BacktestError

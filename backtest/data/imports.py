@@ -6,25 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Protocol
 
-from backtest.data.disk import sha256_file
-from backtest.data.manifest import Source
-from backtest.data.sources import freqtrade, generic, universe, vision
-from backtest.data.sources.rows import ImportOptions, Rows, settle, to_frame, validate
-from backtest.data.store import Lake, MergeResult, Piece
+from backtest.data.pieces import pieces_of_file
+from backtest.data.readers import reader_of
+from backtest.data.sources import vision
+from backtest.data.sources.rows import ImportOptions
+from backtest.data.store import Lake, MergeResult
 from backtest.errors import BacktestError, DataError, Problem
-
-
-class Reader(Protocol):
-    """A file of `backtest.data.sources`: says which files it knows, and reads one."""
-
-    def recognises(self, path: Path) -> bool: ...
-    def read(self, path: Path, options: ImportOptions) -> list[Rows]: ...
-
-
-# In this order; the generic reader takes only files that the user names.
-READERS: tuple[Reader, ...] = (freqtrade, vision, universe)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,27 +23,6 @@ class ImportReport:
     unrecognised: tuple[Path, ...]
 
 
-def reader_of(path: Path) -> Reader | None:
-    """Give the reader that recognises a file by its name or columns."""
-    return next((reader for reader in READERS if reader.recognises(path)), None)
-
-
-def read_file(path: Path, options: ImportOptions | None = None) -> list[Rows]:
-    """Read a file's rows as they stand, settled to UTC milliseconds but not validated."""
-    options = options or ImportOptions()
-    if not path.is_file():
-        raise DataError(Problem(str(path), "does not exist", "check the path"))
-    reader = (None if options.columns else reader_of(path)) or generic
-    settled, problems = [], []
-    for rows in reader.read(path, options):
-        ready, wrong = settle(rows, options)
-        settled.append(ready)
-        problems += wrong
-    if problems:
-        raise DataError(*problems)
-    return settled
-
-
 def import_file(lake: Lake, path: Path, options: ImportOptions | None = None) -> list[MergeResult]:
     """Import one file, or nothing of it.
 
@@ -63,7 +30,7 @@ def import_file(lake: Lake, path: Path, options: ImportOptions | None = None) ->
     with rows that are there already.
     """
     options = options or ImportOptions()
-    return lake.merge(_pieces(path, options), replace_rows=options.replace_rows)
+    return lake.merge(pieces_of_file(path, options), replace_rows=options.replace_rows)
 
 
 def import_path(
@@ -88,7 +55,7 @@ def import_path(
     all_results: list[MergeResult] = []
     for _, batch in groupby(known, key=lambda pair: pair[1].parent if pair[0] is vision else pair[1]):
         try:
-            pieces = [piece for _, file in batch for piece in _pieces(file, options)]
+            pieces = [piece for _, file in batch for piece in pieces_of_file(file, options)]
             results = lake.merge(pieces, replace_rows=options.replace_rows)
         except BacktestError as error:
             problems += error.problems
@@ -99,12 +66,3 @@ def import_path(
         raise DataError(*problems)
     recognised = {file for _, file in known}
     return ImportReport(tuple(all_results), tuple(file for file in files if file not in recognised))
-
-
-def _pieces(path: Path, options: ImportOptions) -> list[Piece]:
-    settled = read_file(path, options)
-    problems = [problem for rows in settled for problem in validate(rows)]
-    if problems:
-        raise DataError(*problems)
-    source = Source(path.name, sha256_file(path))
-    return [Piece(rows.dataset, to_frame(rows, options), source) for rows in settled]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -71,10 +71,11 @@ class Dataset(NamedTuple):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Source:
-    """Where rows came from: a file and its hash."""
+    """Where rows came from: a file and its hash; `published` where the venue states that hash and it was compared."""
 
     name: str
     sha256: str
+    published: bool = field(default=False, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -87,8 +88,22 @@ class SourceRows(Source):
 
 
 @dataclass(frozen=True, slots=True)
+class Correction:
+    """What one source changed of a stored column: `before` and `after` are the first of the `rows` values."""
+
+    column: str
+    first_ms: int
+    rows: int
+    before: float
+    after: float
+    source: str
+    sha256: str
+    against: str
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
-    """One stored file."""
+    """One stored file; corrections in the order in which they were made."""
 
     dataset: Dataset
     year: int
@@ -97,6 +112,7 @@ class Entry:
     first_ms: int
     last_ms: int
     sources: tuple[SourceRows, ...]
+    corrections: tuple[Correction, ...] = ()
 
     @property
     def path(self) -> str:
@@ -138,6 +154,7 @@ def read_manifest(root: Path) -> list[Entry]:
         Entry(
             Dataset(*(file.pop(field) for field in Dataset._fields)),
             sources=tuple(SourceRows(**source) for source in file.pop("sources")),
+            corrections=tuple(Correction(**row) for row in file.pop("corrections", ())),
             **file,
         )
         for file in files

@@ -19,7 +19,7 @@ STAMPS = {"funding_rate": ("funding_time_ms", "available_ms")}
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """The first time at which two parts give different values in a column, and how many rows do."""
+    """The first time at which two parts give different values in a column, and how many of their rows do."""
 
     column: str
     time_ms: int
@@ -34,8 +34,8 @@ def merge_rows(table: Table, parts: Sequence[pa.Table]) -> tuple[pa.Table, list[
     """Merge tables of one schema into one, sorted by the table's key, without repeated keys.
 
     For equal keys the first part's value wins; a missing value is filled from a later part that knows it. A conflict
-    is listed for each column in which known values differ. Funding stamps in one minute are one settlement, of which
-    the latest stamp is kept: some sources cut the venue's milliseconds off.
+    is listed for each column and two parts whose known values differ. Funding stamps in one minute are one settlement,
+    of which the latest stamp is kept: some sources cut the venue's milliseconds off.
     """
     rows = pa.concat_tables(parts).combine_chunks()
     part = np.repeat(np.arange(len(parts)), [len(rows_of_part) for rows_of_part in parts])
@@ -60,20 +60,13 @@ def merge_rows(table: Table, parts: Sequence[pa.Table]) -> tuple[pa.Table, list[
             columns.append(pa.array(np.maximum.reduceat(rows[name].to_numpy(), np.flatnonzero(~repeated))))
             continue
         first, differs = _first_known(rows[name], group)
-        if differs.size:
-            row = int(differs[0])
-            lead = int(first[group[row]])
-            conflicts.append(
-                Conflict(
-                    name,
-                    rows[table.key[0]][row].as_py(),
-                    int(part[lead]),
-                    int(part[row]),
-                    rows[name][lead].as_py(),
-                    rows[name][row].as_py(),
-                    len(np.unique(group[differs])),
-                )
-            )
+        lead = first[group[differs]]
+        for one, other in np.unique(np.stack((part[lead], part[differs])), axis=1).T.tolist():
+            of_pair = np.flatnonzero((part[lead] == one) & (part[differs] == other))
+            row = int(differs[of_pair[0]])
+            values = (rows[name][int(lead[of_pair[0]])].as_py(), rows[name][row].as_py())
+            count = len(np.unique(group[differs[of_pair]]))
+            conflicts.append(Conflict(name, rows[table.key[0]][row].as_py(), one, other, *values, count))
         columns.append(rows[name].take(pa.array(first, mask=first < 0)))
     return pa.table(columns, schema=table.arrow()).combine_chunks(), conflicts
 

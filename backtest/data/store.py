@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 from backtest.data.detect import settlement_minute
 from backtest.data.disk import TEMPORARY_PREFIX, locked, remove_file, sha256_bytes, sha256_file, write_atomic
 from backtest.data.manifest import (
+    Correction,
     Dataset,
     Entry,
     Source,
@@ -246,7 +247,9 @@ class Lake:
         content = _parquet_bytes(merged)
         time = merged[dataset.schema.key[0]]
         span = (len(merged), time[0].as_py(), time[-1].as_py())
-        return _Plan(Entry(dataset, year, sha256_bytes(content), *span, sources), content, problems, *counts)
+        corrections = (held.corrections if held else ()) + tuple(_correction(c, parts) for c in given_way)
+        entry = Entry(dataset, year, sha256_bytes(content), *span, sources, corrections)
+        return _Plan(entry, content, problems, *counts)
 
 
 @cache
@@ -309,14 +312,14 @@ def _sources(held: Entry | None, slices: Sequence[Piece]) -> tuple[SourceRows, .
     for piece in slices:
         time = piece.frame[piece.dataset.schema.key[0]]
         key = (piece.source.name, piece.source.sha256)
-        known[key] = SourceRows(*key, len(piece.frame), time[0].as_py(), time[-1].as_py())
+        span = (len(piece.frame), time[0].as_py(), time[-1].as_py())
+        known[key] = SourceRows(*key, *span, published=piece.source.published)
     return tuple(sorted(known.values()))
 
 
 def _disagreement(conflict: Conflict, parts: Sequence[Entry | Piece]) -> Problem:
     def source(part: Entry | Piece) -> str:
-        known = (part.source,) if isinstance(part, Piece) else part.sources_at(conflict.time_ms)
-        return " or ".join(f"{source.name} ({source.sha256[:8]})" for source in known)
+        return " or ".join(f"{source.name} ({source.sha256[:8]})" for source in _sources_of(part, conflict.time_ms))
 
     return Problem(
         f"{source(parts[conflict.second_part])} against {source(parts[conflict.first_part])}",
@@ -324,6 +327,18 @@ def _disagreement(conflict: Conflict, parts: Sequence[Entry | Piece]) -> Problem
         f"{conflict.column} {conflict.second_value} against {conflict.first_value}",
         "import only one of them, or let the new rows replace the stored ones",
     )
+
+
+def _correction(conflict: Conflict, parts: Sequence[Entry | Piece]) -> Correction:
+    """Say what a new part, which comes first, changed of the stored one."""
+    (new,) = _sources_of(parts[conflict.first_part], conflict.time_ms)
+    old = sorted({source.name for source in _sources_of(parts[conflict.second_part], conflict.time_ms)})
+    values = (float(str(conflict.second_value)), float(str(conflict.first_value)))
+    return Correction(conflict.column, conflict.time_ms, conflict.rows, *values, new.name, new.sha256, " or ".join(old))
+
+
+def _sources_of(part: Entry | Piece, time_ms: int) -> Sequence[Source]:
+    return (part.source,) if isinstance(part, Piece) else part.sources_at(time_ms)
 
 
 def _coverage(dataset: Dataset, entries: Sequence[Entry]) -> Coverage:

@@ -97,6 +97,20 @@ def test_one_bad_file_does_not_keep_the_others_out(capsys: pytest.CaptureFixture
     assert "none.csv" in err
 
 
+def test_leverage_tiers_become_a_snapshot(refused: Refused, capsys: pytest.CaptureFixture[str]) -> None:
+    tier = {"minNotional": 0.0, "maxNotional": 5.0, "maintenanceMarginRate": 0.004, "maxLeverage": 20.0}
+    rows = {"BTC/USDT:USDT": [tier], "HOLE/USDT:USDT": [{**tier, "minNotional": 1.0}]}
+    Path("tiers.json").write_text(json.dumps(rows))
+    code, lines = refused("data", "import", "tiers.json")
+    assert (code, len(lines)) == (2, 1)
+    assert "--seen" in lines[0]
+    assert run(["data", "import", "tiers.json", "--venue", "binance", "--seen", "2024-10-24"]) == 0
+    err = capsys.readouterr().err
+    assert "binance-tiers-2024-10-24.json" in err
+    assert "left out: HOLEUSDT" in err
+    assert run(["data", "sql", "SELECT * FROM ledger"]) == 0
+
+
 def test_check_lists_defects_and_its_exit_code_tells(capsys: pytest.CaptureFixture[str]) -> None:
     Path("bars.csv").write_text(bars())
     assert run(["data", "import", "bars.csv", *OPTIONS, *MAP]) == 0

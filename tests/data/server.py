@@ -37,6 +37,13 @@ BRACKETS = [
     {"bracket": 1, "initialLeverage": 125, "notionalCap": 50000, "maintMarginRatio": 0.004, "cum": 0.0},
     {"bracket": 2, "initialLeverage": 100, "notionalCap": 500000, "maintMarginRatio": 0.005, "cum": 50.0},
 ]
+BINANCE_CONTRACT = {
+    "symbol": "BTCUSDT",
+    "onboardDate": 1569398400000,
+    "deliveryDate": 4133404800000,
+    "status": "TRADING",
+}
+DELISTED = {"deliveryDate": 1652374800000, "status": "SETTLING"}
 MONTHLY_LAG_MS, DAILY_LAG_MS = 3 * DAY_MS, DAY_MS
 _ARCHIVE = re.compile(
     r"/data/futures/(um|cm)/(monthly|daily)/(?P<type>\w+)/(?P<symbol>\w+)/((?P<interval>\w+)/)?"
@@ -161,6 +168,8 @@ class Market:
         root, _, name = parts.path.rpartition("/")
         if name == "leverageBracket":
             return _json([{"symbol": "BTCUSDT", "brackets": BRACKETS}])
+        if name == "exchangeInfo":
+            return _json({"symbols": [BINANCE_CONTRACT, {**BINANCE_CONTRACT, "symbol": "LUNAUSDT", **DELISTED}]})
         if root in ("/fapi/v1", "/dapi/v1"):
             return _json(self._binance(name, asked))
         if parts.path.startswith("/v5/market/"):
@@ -234,7 +243,8 @@ class Market:
         rows: list[dict[str, object]] = []
         for symbol in pages[page]:
             if path == "instruments-info":
-                rows.append({"symbol": symbol, "lotSizeFilter": {"qtyStep": "0.001"}})
+                terms = {"launchTime": "1584230400000", "deliveryTime": "0", "status": "Trading"}
+                rows.append({"symbol": symbol, "lotSizeFilter": {"qtyStep": "0.001"}, **terms})
                 continue
             deduction = "9" if symbol == "BADUSDT" else "1200"
             rows += [

@@ -117,7 +117,7 @@ def test_tiers_of_today_are_kept_in_a_form_that_a_study_takes(tmp_path, market):
 
 def test_contracts_of_today_are_kept_as_they_came_every_page(tmp_path, market):
     document = json.loads(snapshot(tmp_path, market, "contracts").snapshots[0].read_text())
-    assert [row["symbol"] for row in document["linear"]] == ["BTCUSDT", "ETHUSDT", "BADUSDT"]
+    assert [row["symbol"] for row in document["contracts"]["linear"]] == ["BTCUSDT", "ETHUSDT", "BADUSDT"]
 
 
 def test_a_snapshot_is_never_written_twice(tmp_path, market):

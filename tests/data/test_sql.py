@@ -37,8 +37,8 @@ def test_times_are_there_as_timestamps_too(lake):
 def test_coverage_gaps_and_sources_are_tables(lake):
     hole = {name: column[[0, 1, 2, 7, 8]] for name, column in bars().items()}
     lake.merge([piece(hole, KLINES._replace(symbol="ETHUSDT"), "eth.csv")])
-    gaps = query(lake.root, "SELECT symbol, first_ms, bars FROM gaps").to_pylist()
-    assert gaps == [{"symbol": "ETHUSDT", "first_ms": int(hole["open_time_ms"][2]) + HOUR_MS, "bars": 4}]
+    gaps = query(lake.root, "SELECT symbol, first_ms, missing FROM gaps").to_pylist()
+    assert gaps == [{"symbol": "ETHUSDT", "first_ms": int(hole["open_time_ms"][2]) + HOUR_MS, "missing": 4}]
     missing = query(lake.root, "SELECT missing FROM coverage WHERE symbol = 'ETHUSDT'").to_pylist()
     assert missing == [{"missing": 4}]
     assert query(lake.root, "SELECT DISTINCT name FROM sources WHERE symbol = 'ETHUSDT'").to_pylist() == [

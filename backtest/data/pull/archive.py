@@ -8,16 +8,15 @@ index prices go by pair.
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from backtest.data.disk import sha256_bytes, sha256_file, write_atomic
 from backtest.data.manifest import Dataset
+from backtest.data.pieces import checksum_in, pieces_of_file
 from backtest.data.pull.hosts import Host
 from backtest.data.pull.http import Client
 from backtest.data.pull.periods import Period
-from backtest.data.pull.pieces import piece_of_file
 from backtest.data.sources.rows import ImportOptions
 from backtest.data.store import Piece
 from backtest.errors import Problem, SourceError
@@ -58,23 +57,22 @@ class Archive:
         path = self.folder / address
         if not path.is_file() or sha256_file(path) != expected:
             write_atomic(path, self._download(dataset, period, expected))
-        piece = piece_of_file(path, ImportOptions())
+        (piece,) = pieces_of_file(path, ImportOptions())
         if piece.dataset != dataset:
             raise SourceError(Problem(address, f"is read as {piece.dataset}, wanted {dataset}"))
-        return piece
+        return replace(piece, source=replace(piece.source, published=True))
 
     def checksum(self, dataset: Dataset, period: Period) -> str | None:
         """Ask for the SHA-256 that the file of a period has today; None where there is no file."""
         name = self.source(dataset, period)
         if name is None:
             return None
-        form = re.compile(rf"([0-9a-f]{{64}})\s+\*?{re.escape(name)}\s*")
 
         def parse(body: bytes) -> str:
-            found = form.fullmatch(body.decode("ascii"))
+            found = checksum_in(body, name)
             if found is None:
                 raise ValueError(f"it is not the SHA-256 of {name}")
-            return found[1]
+            return found
 
         url = f"{self.host.url}/{self._address(dataset, period)}.CHECKSUM"
         return self.client.get(url, parse, pace_s=self.host.pace_s)

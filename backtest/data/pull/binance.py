@@ -8,11 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from backtest.data.manifest import Dataset
+from backtest.data.manifest import EVENT, Dataset
+from backtest.data.pieces import piece_of_records
 from backtest.data.pull.hosts import Host
 from backtest.data.pull.http import Client, read_json
+from backtest.data.pull.paging import Record, all_records, request_name
 from backtest.data.pull.periods import Period
-from backtest.data.pull.pieces import piece_of_records
 from backtest.data.sources.rows import PRICE_COLUMNS
 from backtest.data.store import Piece
 
@@ -41,30 +42,24 @@ class BinanceRest:
 
     def source(self, dataset: Dataset, period: Period) -> str:
         """Name what is asked for, as the manifest lists it."""
-        bars = "" if dataset.table == "funding_rate" else f" {dataset.interval}"
-        return f"{self._path(dataset)} {dataset.symbol}{bars} {period.text}"
+        return request_name(self._path(dataset), dataset, period)
 
     def fetch(self, dataset: Dataset, period: Period) -> Piece | None:
         """Fetch the rows of a period that is over; None where there are none. Raises `SourceError`, `DataError`."""
-        funding = dataset.table == "funding_rate"
-        limit = _FUNDING_MAX if funding else _BARS_MAX
+        limit = _FUNDING_MAX if dataset.table == "funding_rate" else _BARS_MAX
         params: dict[str, object] = {"pair" if dataset.table == "index_price" else "symbol": dataset.symbol}
-        if not funding:
+        if dataset.interval != EVENT:
             params["interval"] = dataset.interval
-        records: dict[int, list[str]] = {}
-        start_ms = period.start_ms
-        while start_ms < period.stop_ms:
-            span = {"startTime": start_ms, "endTime": period.stop_ms - 1, "limit": limit}
-            page = self._page(dataset, params | span)
-            records |= {time: cells for time, cells in page if start_ms <= time < period.stop_ms}
-            if len(page) < limit or max(records, default=0) < start_ms:
-                break
-            start_ms = max(records) + 1
+
+        def page(start_ms: int, last_ms: int) -> list[Record]:
+            return self._page(dataset, params | {"startTime": start_ms, "endTime": last_ms, "limit": limit})
+
+        records = all_records(period, page, limit, newest_first=False)
         columns = _COLUMNS.get(dataset.table, PRICE_COLUMNS)
         return piece_of_records(dataset, self.source(dataset, period), columns, records)
 
-    def _page(self, dataset: Dataset, params: dict[str, object]) -> list[tuple[int, list[str]]]:
-        def parse(body: bytes) -> list[tuple[int, list[str]]]:
+    def _page(self, dataset: Dataset, params: dict[str, object]) -> list[Record]:
+        def parse(body: bytes) -> list[Record]:
             answer = read_json(body)
             if not isinstance(answer, list):
                 raise ValueError("it is not a list of rows")
@@ -81,7 +76,7 @@ class BinanceRest:
         return f"{_ROOTS[dataset.venue]}/{_PATHS[dataset.table]}"
 
 
-def _record(table: str, row: Any) -> tuple[int, list[str]]:
+def _record(table: str, row: Any) -> Record:
     if table == "funding_rate":
         return int(row["fundingTime"]), [str(row["fundingRate"]), str(row.get("markPrice") or "")]
     cells = row[1:5] if table != "klines" else [*row[1:6], row[7], row[8]]

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from backtest.data.manifest import Dataset
+from backtest.data.pieces import piece_of_records
 from backtest.data.pull.hosts import Host
 from backtest.data.pull.http import Client, read_json
+from backtest.data.pull.paging import Record, all_records, request_name
 from backtest.data.pull.periods import Period
-from backtest.data.pull.pieces import piece_of_records
 from backtest.data.sources.rows import PRICE_COLUMNS
 from backtest.data.store import Piece
 from backtest.errors import Problem, SourceError
@@ -44,28 +45,23 @@ class BybitRest:
 
     def source(self, dataset: Dataset, period: Period) -> str:
         """Name what is asked for, as the manifest lists it."""
-        bars = "" if dataset.table == "funding_rate" else f" {dataset.interval}"
-        return f"v5/market/{_PATHS[dataset.table]} {dataset.symbol}{bars} {period.text}"
+        return request_name(f"v5/market/{_PATHS[dataset.table]}", dataset, period)
 
     def fetch(self, dataset: Dataset, period: Period) -> Piece | None:
         """Fetch the rows of a period that is over; None where there are none. Raises `SourceError`, `DataError`."""
-        funding = dataset.table == "funding_rate"
+        funding, category = dataset.table == "funding_rate", category_of(dataset.symbol)
         limit = _FUNDING_MAX if funding else _BARS_MAX
         names = ("startTime", "endTime") if funding else ("start", "end")
-        params: dict[str, object] = {"category": category_of(dataset.symbol), "symbol": dataset.symbol, "limit": limit}
+        params: dict[str, object] = {"category": category, "symbol": dataset.symbol, "limit": limit}
         if not funding:
             params["interval"] = _interval(dataset.interval)
-        records: dict[int, list[str]] = {}
-        last_ms = period.stop_ms - 1
-        while last_ms >= period.start_ms:
-            span = dict(zip(names, (period.start_ms, last_ms), strict=True))
-            page = self._result(_PATHS[dataset.table], params | span, lambda result: _records(dataset.table, result))
-            records |= {time: cells for time, cells in page if period.start_ms <= time <= last_ms}
-            if len(page) < limit or min(records, default=last_ms + 1) > last_ms:
-                break
-            last_ms = min(records) - 1
-        inverse = category_of(dataset.symbol) == _INVERSE
-        columns = _columns(dataset.table, inverse=inverse)
+
+        def page(start_ms: int, last_ms: int) -> list[Record]:
+            span = dict(zip(names, (start_ms, last_ms), strict=True))
+            return self._result(_PATHS[dataset.table], params | span, lambda result: _records(dataset.table, result))
+
+        records = all_records(period, page, limit, newest_first=True)
+        columns = _columns(dataset.table, inverse=category == _INVERSE)
         return piece_of_records(dataset, self.source(dataset, period), columns, records)
 
     def listed(self, path: str, category: str) -> Iterator[dict[str, Any]]:
@@ -123,7 +119,7 @@ def _columns(table: str, *, inverse: bool) -> tuple[str, ...]:
     return (*PRICE_COLUMNS, *(("quote_volume", "volume") if inverse else ("volume", "quote_volume")))
 
 
-def _records(table: str, result: Any) -> list[tuple[int, list[str]]]:
+def _records(table: str, result: Any) -> list[Record]:
     if table == "funding_rate":
         return [(int(row["fundingRateTimestamp"]), [str(row["fundingRate"])]) for row in result["list"]]
     width = 7 if table == "klines" else 5

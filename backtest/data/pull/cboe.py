@@ -10,9 +10,9 @@ from pathlib import Path
 
 from backtest.data.disk import write_atomic
 from backtest.data.manifest import Dataset
+from backtest.data.pieces import pieces_of_file
 from backtest.data.pull.hosts import Host
 from backtest.data.pull.http import Client
-from backtest.data.pull.pieces import piece_of_file
 from backtest.data.sources.columns import header_of
 from backtest.data.sources.rows import ImportOptions
 from backtest.data.store import Piece
@@ -48,7 +48,7 @@ class CboeHistory:
             available_after_ms=DAY_MS,
             stop_ms=stop_ms,
         )
-        return piece_of_file(path, options)
+        return pieces_of_file(path, options)[0]
 
 
 def _whole(body: bytes) -> bytes:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from backtest.data.manifest import Dataset
+from backtest.data.pieces import piece_of_records
 from backtest.data.pull.hosts import Host
 from backtest.data.pull.http import Client, read_json
 from backtest.data.pull.periods import Period
-from backtest.data.pull.pieces import piece_of_records
 from backtest.data.store import Piece
 from backtest.errors import Problem, SourceError
 from backtest.units import HOUR_MS

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from backtest.data.manifest import EVENT, Dataset
+from backtest.data.snapshots import TABLES as SNAPSHOTS
 from backtest.errors import BacktestError, Problem, StudyError, UsageError, did_you_mean
 from backtest.schema import BAR_TABLES
 from backtest.units import DAY_MS, duration_ms, time_ms
@@ -25,13 +26,12 @@ from backtest.units import DAY_MS, duration_ms, time_ms
 _BARS = (*BAR_TABLES, "funding_rate")
 # What each venue delivers. `tiers` and `contracts` are dated snapshots of what is in force today.
 TABLES = {
-    "binance": (*_BARS, "tiers"),
-    "binance-coinm": _BARS,
+    "binance": (*_BARS, "tiers", "contracts"),
+    "binance-coinm": (*_BARS, "contracts"),
     "bybit": (*_BARS, "tiers", "contracts"),
     "cboe": ("series",),
     "deribit": ("series",),
 }
-SNAPSHOTS = ("tiers", "contracts")
 _KEYS = {"venue": str, "symbols": list, "tables": list, "interval": str, "start": dt.date, "stop": dt.date}
 
 

@@ -1,0 +1,42 @@
+"""Which reader knows a file, and what it reads: rows as they stand, at UTC milliseconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from backtest.data.sources import freqtrade, generic, universe, vision
+from backtest.data.sources.rows import ImportOptions, Rows, settle
+from backtest.errors import DataError, Problem
+
+
+class Reader(Protocol):
+    """A file of `backtest.data.sources`: says which files it knows, and reads one."""
+
+    def recognises(self, path: Path) -> bool: ...
+    def read(self, path: Path, options: ImportOptions) -> list[Rows]: ...
+
+
+# In this order; the generic reader takes only files that the user names.
+READERS: tuple[Reader, ...] = (freqtrade, vision, universe)
+
+
+def reader_of(path: Path) -> Reader | None:
+    """Give the reader that recognises a file by its name or columns."""
+    return next((reader for reader in READERS if reader.recognises(path)), None)
+
+
+def read_file(path: Path, options: ImportOptions | None = None) -> list[Rows]:
+    """Read a file's rows as they stand, settled to UTC milliseconds but not validated."""
+    options = options or ImportOptions()
+    if not path.is_file():
+        raise DataError(Problem(str(path), "does not exist", "check the path"))
+    reader = (None if options.columns else reader_of(path)) or generic
+    settled, problems = [], []
+    for rows in reader.read(path, options):
+        ready, wrong = settle(rows, options)
+        settled.append(ready)
+        problems += wrong
+    if problems:
+        raise DataError(*problems)
+    return settled

@@ -1,0 +1,71 @@
+"""Tier files of freqtrade and ccxt: kept as dated snapshots, never overwritten."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from backtest.data.snapshots import import_tiers, is_tier_file, snapshots
+from backtest.errors import DataError, UsageError
+from backtest.units import time_ms
+from backtest.venues.tiers import tier_tables
+
+TIER = {"tier": 1.0, "currency": "USDT", "minNotional": 0.0, "maxNotional": 50000.0, "maintenanceMarginRate": 0.004}
+CCXT = {
+    "BTC/USDT:USDT": [
+        {**TIER, "maxLeverage": 125.0, "info": {}},
+        {**TIER, "tier": 2.0, "minNotional": 50000.0, "maxNotional": 500000.0, "maintenanceMarginRate": 0.005}
+        | {"maxLeverage": 100.0},
+    ],
+    "HOLE/USDT:USDT": [{**TIER, "minNotional": 5.0, "maxLeverage": 20.0}],
+}
+
+
+def tier_file(folder, content=CCXT):
+    path = folder / "binance_leverage_tiers.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_tiers_of_freqtrade_and_ccxt_become_a_dated_snapshot(tmp_path):
+    path = tier_file(tmp_path)
+    assert is_tier_file(path)
+    place, refused = import_tiers(tmp_path, path, "binance", "2024-10-24")
+    assert place == tmp_path / "snapshots/binance-tiers-2024-10-24.json"
+    assert list(refused) == ["HOLEUSDT"]
+    (table,) = tier_tables("binance", "BTCUSDT", str(place))
+    assert (table.first_ms, table.last_ms) == (time_ms("2024-10-24"), time_ms("2024-10-25") - 1)
+    assert [(tier.cap_e8, tier.deduction_e8) for tier in table.tiers] == [
+        (50_000 * 10**8, 0),
+        (500_000 * 10**8, 50 * 10**8),
+    ]
+    assert [(one.day, one.venue, one.table) for one in snapshots(tmp_path)] == [("2024-10-24", "binance", "tiers")]
+
+
+def test_a_snapshot_of_tiers_is_never_overwritten(tmp_path):
+    place, _ = import_tiers(tmp_path, tier_file(tmp_path), "binance", "2024-10-24")
+    before = place.read_bytes()
+    import_tiers(tmp_path, tier_file(tmp_path), "binance", "2024-10-24")
+    other = {"BTC/USDT:USDT": [{**TIER, "maxLeverage": 50.0}]}
+    with pytest.raises(DataError, match="is there already and says something else"):
+        import_tiers(tmp_path, tier_file(tmp_path, other), "binance", "2024-10-24")
+    assert place.read_bytes() == before
+    import_tiers(tmp_path, tier_file(tmp_path, other), "binance", "2024-10-25")
+    assert len(snapshots(tmp_path)) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "day", "error"),
+    [
+        (CCXT, "yesterday", UsageError),
+        ({"BTC/USDT:USDT": [{"maintenanceMarginRate": 1}]}, "2024-10-24", DataError),
+        ({"BTC/USDT:USDT": 3}, "2024-10-24", DataError),
+        ({"HOLE/USDT:USDT": CCXT["HOLE/USDT:USDT"]}, "2024-10-24", DataError),
+        ([CCXT], "2024-10-24", DataError),
+    ],
+)
+def test_a_file_that_gives_no_tiers_is_refused(tmp_path, content, day, error):
+    with pytest.raises(error):
+        import_tiers(tmp_path, tier_file(tmp_path, content), "binance", day)
+    assert snapshots(tmp_path) == []
