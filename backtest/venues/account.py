@@ -28,12 +28,16 @@ class Slice(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Collateral:
-    """A balance of one asset, its price in USD, and what share of it counts."""
+    """A balance of one asset, its price in USD, and what share of it counts.
+
+    `exchange_haircut`: what a Binance auto-exchange takes off the asset that pays; None where it is not known.
+    """
 
     asset: str
     amount: Fraction
     index_price: Fraction
     slices: tuple[Slice, ...]
+    exchange_haircut: Fraction | None = None
 
     def counted(self, quantity: Fraction) -> Fraction:
         """Give the USD value of a quantity that counts: each slice at its own ratio, a negative one in full."""
@@ -65,6 +69,12 @@ class Position:
     contract_size: Fraction
     tick_size: Fraction | None
     ladder: Ladder
+    auto_add_margin: bool = False
+
+    @property
+    def name(self) -> str:
+        """Symbol and side."""
+        return f"{self.symbol} {'long' if self.side > 0 else 'short'}"
 
     @property
     def size(self) -> Fraction:
@@ -140,7 +150,8 @@ class Order:
 class Account:
     """A whole account of one venue at one moment.
 
-    `era_uncertain`: the era was chosen by a date at which accounts were being moved to it one by one.
+    `era_uncertain`: the era was chosen by a date at which accounts were being moved to it one by one. `haircut_loss`:
+    what resting spot orders would take from a Bybit pool, USD. `vip_level`: Binance; larger debts are left standing.
     """
 
     venue: str
@@ -153,6 +164,8 @@ class Account:
     collateral: tuple[Collateral, ...]
     positions: tuple[Position, ...]
     orders: tuple[Order, ...]
+    haircut_loss: Fraction = Fraction(0)
+    vip_level: int = 0
 
     def balance(self, asset: str) -> Fraction:
         """Give the balance of an asset; 0 where none is held."""
@@ -208,6 +221,18 @@ class State(NamedTuple):
     def headroom(self) -> Fraction:
         """What is left before liquidation."""
         return self.equity - self.maintenance
+
+
+class Term(NamedTuple):
+    """A part of a sum, by name."""
+
+    name: str
+    amount: Fraction
+
+
+def sum_of(terms: Iterable[Term]) -> Fraction:
+    """Add up terms."""
+    return sum((term.amount for term in terms), start=Fraction(0))
 
 
 def total(values: Iterable[Fraction | None]) -> Fraction | None:

@@ -39,8 +39,10 @@ ACCOUNT_KEYS = (
     "positions",
     "orders",
     "tiers",
+    "haircut_loss",
+    "vip_level",
 )
-COLLATERAL_KEYS = ("asset", "amount", "index_price", "ratio")
+COLLATERAL_KEYS = ("asset", "amount", "index_price", "ratio", "exchange_haircut")
 POSITION_KEYS = (
     "symbol",
     "side",
@@ -56,6 +58,7 @@ POSITION_KEYS = (
     "tick_size",
     "entry_price_decimals",
     "notional_coef",
+    "auto_add_margin",
 )
 ORDER_KEYS = ("symbol", "side", "qty", "price", "leverage")
 TIER_KEYS = ("floor", "cap", "rate", "deduction", "max_leverage")
@@ -64,6 +67,7 @@ SIDES = {"long": 1, "short": -1}
 ORDER_SIDES = {"buy": 1, "sell": -1}
 ENTRY_DECIMALS = 8
 ONE = Fraction(1)
+VIP_LEVELS = range(10)
 LARGEST_FEE = Fraction("0.1")  # more is a percentage written by mistake
 
 _BYBIT_INVERSE = re.compile(r"[A-Z0-9]+USD([FGHJKMNQUVXZ]\d\d)?")
@@ -114,6 +118,9 @@ class _Reader(Fields):
                 p for where, row in self.objects("positions") if (p := self.position(where, row, margin_mode))
             ),
             orders=tuple(o for where, row in self.objects("orders") if (o := self.order(where, row))),
+            haircut_loss=self.number("account", self.content, "haircut_loss", least=Fraction(0), missing=Fraction(0))
+            or Fraction(0),
+            vip_level=self.whole("account", self.content, "vip_level", VIP_LEVELS),
         )
         self.problems += mode_problems(account)
         if self.problems:
@@ -153,9 +160,10 @@ class _Reader(Fields):
         default = Fraction(1) if asset in STABLE_ASSETS else Fraction(0)
         index_price = self.number(where, row, "index_price", above=Fraction(0), missing=default)
         slices = self.slices(f"{where}.ratio", row.get("ratio"))
+        haircut = self.number(where, row, "exchange_haircut", least=Fraction(0), most=Fraction(1), optional=True)
         if asset is None or amount is None or index_price is None or slices is None:
             return None
-        return Collateral(asset, amount, index_price, slices)
+        return Collateral(asset, amount, index_price, slices, haircut)
 
     def slices(self, where: str, ratio: object) -> tuple[Slice, ...] | None:
         if not isinstance(ratio, list):
@@ -216,6 +224,7 @@ class _Reader(Fields):
             contract_size=size or ONE,
             tick_size=tick,
             ladder=ladder,
+            auto_add_margin=self.flag(where, row, "auto_add_margin"),
         )
 
     def order(self, where: str, row: Mapping[str, Any]) -> Order | None:

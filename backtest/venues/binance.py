@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from functools import partial
 
-from backtest.venues.account import Account, Margins, Order, Position, State, Unit, total
+from backtest.venues.account import Account, Margins, Order, Position, State, Term, Unit, sum_of, total
 from backtest.venues.exact import EXACT, cut, half_up
 from backtest.venues.solve import linear_root
 
@@ -55,7 +55,7 @@ def units(account: Account) -> tuple[Unit, ...]:
     return isolated + tuple(pool for pool in pools if pool.positions or account.margin_mode == "cross")
 
 
-def posted(account: Account, position: Position) -> Fraction:
+def all_posted(account: Account, position: Position) -> Fraction:
     """Give the isolated wallet: entry value / leverage unless it is known, plus margin added."""
     held = position.isolated_wallet
     if held is None:
@@ -77,12 +77,35 @@ def tier_value(account: Account, unit: Unit, position: Position) -> Fraction:
 
 def state(account: Account, unit: Unit) -> State:
     """Give equity and margins of a unit; in USD for multi-assets and portfolio, else in the margin asset."""
-    each = [margins(account, unit, p) for p in unit.positions]
-    rates = [_usd(account, unit, p.settle_asset) for p in unit.positions]
-    maintenance = sum((m.maintenance * rate for m, rate in zip(each, rates, strict=True)), start=Fraction(0))
     if unit.kind == "isolated":
-        return State(posted(account, unit.positions[0]) + unit.positions[0].unrealized, each[0].initial, maintenance)
-    return State(_pool_equity(account, unit), _pool_initial(account, unit), maintenance)
+        position = unit.positions[0]
+        initial, maintenance = margins(account, unit, position)
+        return State(all_posted(account, position) + position.unrealized, initial, maintenance)
+    return State(
+        sum_of(equity_terms(account, unit)), _pool_initial(account, unit), sum_of(maintenance_terms(account, unit))
+    )
+
+
+def equity_terms(account: Account, unit: Unit) -> tuple[Term, ...]:
+    """Give the parts of a pool's equity.
+
+    Cross: balance + unrealised profit. Multi-assets and portfolio: each asset at min(x price x ratio, x price).
+    """
+    if unit.asset != "USD":
+        profits = (Term(f"profit of {p.name}", p.unrealized) for p in unit.positions)
+        return (Term(f"{unit.asset} balance", account.balance(unit.asset)), *profits)
+    return tuple(
+        Term(f"{c.asset} with its profit, at its ratio", c.counted(asset_equity(account, unit, c.asset)))
+        for c in account.collateral
+    )
+
+
+def maintenance_terms(account: Account, unit: Unit) -> tuple[Term, ...]:
+    """Give the parts of a pool's maintenance, one for each position."""
+    return tuple(
+        Term(p.name, margins(account, unit, p).maintenance * _usd(account, unit, p.settle_asset))
+        for p in unit.positions
+    )
 
 
 def trigger(account: Account, unit: Unit) -> Fraction:
@@ -143,7 +166,7 @@ def max_removable(account: Account, unit: Unit, position: Position) -> Fraction 
     initial = margins(account, unit, position).initial
     if unit.kind != "isolated" or initial is None:
         return None
-    held = posted(account, position)
+    held = all_posted(account, position)
     return max(Fraction(0), min(held, held + position.unrealized - initial))
 
 
@@ -208,14 +231,6 @@ def ratios(account: Account, unit: Unit) -> tuple[Fraction | None, Fraction | No
 
 def _usd(account: Account, unit: Unit, asset: str) -> Fraction:
     return account.index_price(asset) if unit.asset == "USD" else Fraction(1)
-
-
-def _pool_equity(account: Account, unit: Unit) -> Fraction:
-    """Cross: balance + unrealised profit. Multi-assets and portfolio: each asset at min(x price x ratio, x price)."""
-    if unit.asset != "USD":
-        return asset_equity(account, unit, unit.asset)
-    worth = (c.counted(asset_equity(account, unit, c.asset)) for c in account.collateral)
-    return sum(worth, start=Fraction(0))
 
 
 def _pool_initial(account: Account, unit: Unit) -> Fraction | None:

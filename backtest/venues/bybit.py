@@ -6,8 +6,7 @@ Eras: `classic` (old derivatives account), `uta_entry` (unified account, margin 
 Sources, Bybit help centre: New Margin Calculation (2025-09-18); Initial Margin (2026-04-30); Maintenance Margin
 (2026-04-16); Trading Rules: Liquidation Process, Unified Trading Account (2026-08-07); Liquidation Price under Isolated
 Mode (2026-05-27) and (USDT Contract, 2024-09-10); Bankruptcy Price; Collateral Value Ratios (2025-09-18); Trading Terms
-and Formulas (2026-03-13). Hedge-mode margins, roundings and the displayed cross price are fitted to recorded account
-payloads and are not published.
+and Formulas (2026-03-13). The displayed cross price is fitted to recorded account payloads and is not published.
 """
 
 from __future__ import annotations
@@ -15,16 +14,28 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 
-from backtest.venues.account import Account, Margins, Order, Position, State, Unit, total
-from backtest.venues.exact import EXACT, cut, exact_formulas, round_up, text, to_tick
-from backtest.venues.margin import Formulas
-from backtest.venues.solve import linear_root
+from backtest.venues.account import Account, Position, State, Term, Unit, sum_of, total
+
+# Formulas of this venue that are kept there.
+from backtest.venues.bybit_margins import all_posted as all_posted
+from backtest.venues.bybit_margins import (
+    fee_reserve,
+    formulas_of,
+    hedged,
+    order_margins,
+    order_tier_marks,
+    paid_in,
+    posted,
+    reserve_on,
+)
+from backtest.venues.bybit_margins import margins as margins
+from backtest.venues.bybit_margins import tier_value as tier_value
+from backtest.venues.exact import EXACT, cut, round_up, text, to_tick
+from backtest.venues.solve import linear_root, nearest_boundary
 
 BORROW_MAINTENANCE = Fraction("0.04")  # of a borrowed settle coin; bybit-exchange/docs spot-margin-uta position-tiers
 BORROW_INITIAL = Fraction("0.2")  # the same sample, tier 1
 RATE_DECIMALS = 4
-MARK_ERA = exact_formulas(fee_rate_of=round_up)
-ENTRY_ERA = exact_formulas(share_of=round_up, fee_rate_of=round_up)
 SOURCES = {
     "value": "Bybit help centre, Mark Price (2026-09-04)",
     "fee": "Bybit help centre, New Margin Calculation (2025-09-18): taker fee at the bankruptcy price",
@@ -51,79 +62,30 @@ def units(account: Account) -> tuple[Unit, ...]:
     return isolated
 
 
-def fee_reserve(account: Account, unit: Unit, position: Position) -> Fraction:
-    """Give the closing fee held back, on the entry value of size + hedged size.
-
-    Hedged size is that of the smaller leg, in cross mode only.
-    """
-    cost = position.entry_value * (position.qty + _hedged(unit, position)) / position.qty
-    return _reserve_on(account, cost, position)
-
-
-def margins(account: Account, unit: Unit, position: Position) -> Margins:
-    """Give initial margin = value / leverage + fee reserve, and maintenance = value x rate - deduction + fee reserve.
-
-    Value is at mark or at entry, as the era has it. Hedged in cross mode: the larger leg carries initial margin on its
-    whole size and maintenance on the net size; the smaller leg carries its fee reserve only.
-    """
-    if unit.kind == "classic_cross":
-        return _classic_cross_margins(account, unit, position)
-    reserve = fee_reserve(account, unit, position)
-    if _is_smaller_leg(unit, position):
-        return Margins(reserve, reserve)
-    assert position.leverage is not None
-    at_mark = account.era == "uta_mark" and unit.kind == "cross"
-    initial_value = position.value if at_mark else position.entry_value
-    maintained = tier_value(account, unit, position)
-    return Margins(
-        _formulas(account).initial(initial_value, position.leverage, reserve),
-        position.ladder.maintenance(maintained, reserve) if maintained else reserve,
-    )
-
-
-def tier_value(account: Account, unit: Unit, position: Position) -> Fraction:
-    """Give the value that chooses the tier and is charged maintenance: at mark or entry; hedged in cross, the net."""
-    value = position.value if account.era == "uta_mark" else position.entry_value
-    return value * (position.qty - _hedged(unit, position)) / position.qty
-
-
-def posted(account: Account, position: Position) -> Fraction:
-    """Give the isolated margin without the fee reserve: entry value / leverage, plus margin added.
-
-    Since the mark era an amount A added counts A / (1 - side x fee), inverse A / (1 + side x fee): moving the
-    bankruptcy price away also frees part of the fee reserve.
-    """
-    held = position.isolated_wallet
-    if held is None:
-        assert position.leverage is not None
-        held = EXACT.initial(position.entry_value, position.leverage, Fraction(0))
-    if account.era != "uta_mark":
-        return held + position.extra_margin
-    sign = -1 if position.inverse else 1
-    return held + position.extra_margin / (1 - sign * position.side * account.taker_fee)
-
-
 def state(account: Account, unit: Unit) -> State:
     """Give equity and margins of a unit; a cross pool in USD, others in the settlement coin.
 
     The equity of an isolated position includes its fee reserve, as its margins do. The pool's equity is the margin
     balance: collateral at its ratios + unrealised profit.
     """
-    if unit.kind == "cross":
+    if unit.kind != "isolated":
         return _pool_state(account, unit)
-    each = [margins(account, unit, p) for p in unit.positions]
-    profit = sum((p.unrealized for p in unit.positions), start=Fraction(0))
-    initial = total(m.initial for m in each)
-    maintenance = sum((m.maintenance for m in each), start=Fraction(0))
-    if unit.kind == "classic_cross":
-        return State(account.balance(unit.asset) + profit, initial, maintenance)
     position = unit.positions[0]
-    return State(posted(account, position) + fee_reserve(account, unit, position) + profit, initial, maintenance)
+    initial, maintenance = margins(account, unit, position)
+    held = posted(account, position) + fee_reserve(account, unit, position)
+    return State(held + position.unrealized, initial, maintenance)
 
 
 def trigger(account: Account, unit: Unit) -> Fraction:
-    """Give what turns to zero or less when the unit is liquidated: equity (cross: + order loss) - maintenance."""
-    return state(account, unit).headroom + order_loss(account, unit)
+    """Give what turns to zero or less when the unit is liquidated: equity - maintenance.
+
+    Cross: with order loss and haircut loss. Isolated: with what auto-add-margin can still bring.
+    """
+    headroom = state(account, unit).headroom
+    if unit.kind == "isolated":
+        position = unit.positions[0]
+        return headroom + all_posted(account, position) - posted(account, position)
+    return headroom + _order_effects(account, unit)
 
 
 def bankruptcy_equity(account: Account, unit: Unit, symbol: str) -> Fraction:
@@ -138,14 +100,14 @@ def bankruptcy_equity(account: Account, unit: Unit, symbol: str) -> Fraction:
         return now.headroom + sum(upheld, start=Fraction(0))
     rate = account.index_price(unit.of(symbol)[0].settle_asset)
     held = sum((margins(account, unit, p).maintenance for p in own), start=Fraction(0))
-    return now.headroom + order_loss(account, unit) + held * rate
+    return now.headroom + _order_effects(account, unit) + held * rate
 
 
 def kinks(account: Account, unit: Unit, symbol: str) -> Iterator[Fraction]:
     """Give the marks at which the trigger changes slope: tiers, and where equity does."""
     if account.era == "uta_mark":
         for leg in unit.of(symbol):
-            net = leg.qty - _hedged(unit, leg)
+            net = leg.qty - hedged(unit, leg)
             if net:
                 yield from (leg.price_of(cap * leg.qty / net) for cap in leg.ladder.caps)
     yield from equity_kinks(account, unit, symbol)
@@ -156,7 +118,7 @@ def equity_kinks(account: Account, unit: Unit, symbol: str) -> Iterator[Fraction
     for order in unit.orders:
         if order.symbol == symbol:
             yield order.price
-            yield from _order_tier_marks(account, unit, order)
+            yield from order_tier_marks(account, unit, order)
     if unit.kind == "cross":
         first = unit.of(symbol)[0]
         yield from linear_root(
@@ -179,10 +141,15 @@ def order_loss(account: Account, unit: Unit) -> Fraction:
     )
 
 
+def _order_effects(account: Account, unit: Unit) -> Fraction:
+    """Give what orders take from a pool's equity in its rates: order loss of contracts, haircut loss of spot orders."""
+    return order_loss(account, unit) - (account.haircut_loss if unit.kind == "cross" else 0)
+
+
 def available(account: Account, unit: Unit) -> Fraction | None:
-    """Give margin balance - total initial margin."""
+    """Give margin balance - haircut loss - total initial margin."""
     now = state(account, unit)
-    return None if now.initial is None or unit.kind != "cross" else now.equity - now.initial
+    return None if now.initial is None or unit.kind != "cross" else now.equity - account.haircut_loss - now.initial
 
 
 def max_removable(account: Account, unit: Unit, position: Position) -> Fraction | None:
@@ -195,17 +162,20 @@ def cost_to_open(account: Account, unit: Unit, position: Position) -> Fraction |
     if position.leverage is None:
         return None
     value = position.entry_value
-    reserve = _reserve_on(account, value, position)
-    return _formulas(account).initial(value, position.leverage, reserve) + value * account.taker_fee
+    reserve = reserve_on(account, value, position)
+    return formulas_of(account).initial(value, position.leverage, reserve) + value * account.taker_fee
 
 
 def displayed(account: Account, unit: Unit, symbol: str) -> Fraction | None:
-    """Give the liquidation price that Bybit shows in cross mode: an estimate with maintenance frozen at the mark.
+    """Give the liquidation price that Bybit shows, where it is not the trigger.
 
-    mark - side x (margin balance - total maintenance, USD) / (net size x (1 + k)), k = 4 % once the settle coin is
-    borrowed. Fitted to recorded linear payloads; None for inverse contracts, fully hedged legs and other modes.
+    Cross: an estimate with maintenance frozen at the mark, mark - side x (margin balance - total maintenance, USD) /
+    (net size x (1 + k)), k = 4 % once the settle coin is borrowed. Fitted to recorded linear payloads; None for inverse
+    contracts and fully hedged legs. Isolated with auto-add-margin: the price with the margin that is posted now.
     """
     legs = unit.of(symbol)
+    if unit.kind == "isolated" and legs[0].auto_add_margin:
+        return _price_as_posted(account, unit, legs[0])
     net = sum((p.side * p.size for p in legs), start=Fraction(0))
     if unit.kind != "cross" or legs[0].inverse or not net:
         return None
@@ -216,9 +186,20 @@ def displayed(account: Account, unit: Unit, symbol: str) -> Fraction | None:
     return estimate if estimate > 0 else None
 
 
+def _price_as_posted(account: Account, unit: Unit, position: Position) -> Fraction | None:
+    found = nearest_boundary(
+        lambda mark: state(account, unit.at(position.symbol, mark)).headroom,
+        kinks(account, unit, position.symbol),
+        position.mark_price,
+        inverse=position.inverse,
+        concave=True,
+    )
+    return None if found is None else price(position, found.price, alive_above=found.alive_above)
+
+
 def reserve_text(account: Account, position: Position) -> str:
     """Write the closing-fee reserve with its numbers."""
-    rate = _reserve_on(account, Fraction(1), position)
+    rate = reserve_on(account, Fraction(1), position)
     return f"{text(position.entry_value, 8)} entry value × {text(rate)} fee"
 
 
@@ -244,7 +225,7 @@ def takeover_price(account: Account, unit: Unit, position: Position) -> Fraction
     """
     if unit.kind != "isolated":
         return None
-    held = posted(account, position) + fee_reserve(account, unit, position)
+    held = paid_in(account, position) + fee_reserve(account, unit, position)
     value = EXACT.bankruptcy_value(position.direction, position.entry_value, held)
     return position.price_of(value) if value > 0 else None
 
@@ -255,9 +236,9 @@ def account_unit(account: Account, all_units: tuple[Unit, ...]) -> Unit | None:
 
 
 def ratios(account: Account, unit: Unit) -> tuple[Fraction | None, Fraction | None]:
-    """Give initial and maintenance margin over equity + order loss; the rates of a cross pool are cut to 4 decimals."""
+    """Give initial and maintenance margin over equity; in cross over equity + order loss - haircut loss, 4 decimals."""
     now = state(account, unit)
-    base = now.equity + order_loss(account, unit)
+    base = now.equity + _order_effects(account, unit)
     if base <= 0:
         return None, None
     initial, maintenance = None if now.initial is None else now.initial / base, now.maintenance / base
@@ -266,112 +247,49 @@ def ratios(account: Account, unit: Unit) -> tuple[Fraction | None, Fraction | No
     return None if initial is None else cut(initial, RATE_DECIMALS), cut(maintenance, RATE_DECIMALS)
 
 
-def _formulas(account: Account) -> Formulas[Fraction, Fraction]:
-    """Give the formulas with the venue's roundings: the fee rate at 1e-8 upwards, before the mark era 1 / L too."""
-    return MARK_ERA if account.era == "uta_mark" else ENTRY_ERA
-
-
-def _reserve_on(account: Account, cost: Fraction, held: Position) -> Fraction:
-    assert held.leverage is not None
-    return _formulas(account).fee_reserve(cost, held.direction, held.leverage, account.taker_fee)
-
-
-def _opposite(unit: Unit, position: Position) -> Position | None:
-    if unit.kind != "cross":
-        return None
-    return next((p for p in unit.positions if p.symbol == position.symbol and p.side != position.side), None)
-
-
-def _hedged(unit: Unit, position: Position) -> Fraction:
-    opposite = _opposite(unit, position)
-    return min(position.qty, opposite.qty) if opposite else Fraction(0)
-
-
-def _is_smaller_leg(unit: Unit, position: Position) -> bool:
-    """Say whether the opposite leg carries the margins; of two equal legs the long one does."""
-    opposite = _opposite(unit, position)
-    return opposite is not None and (position.qty, position.side) < (opposite.qty, opposite.side)
-
-
-def _classic_cross_margins(account: Account, unit: Unit, position: Position) -> Margins:
-    """Give margins of a classic cross position: maintenance at entry, plus the closing fee at its bankruptcy price.
-
-    Bankruptcy price: (side x V - W) / (qty x (side - fee)); inverse size x (side + fee) / (side x V + W), where V is
-    the entry value and W the balance left by the other positions. Fitted to recorded payloads.
-    """
-    others = tuple(p for p in unit.positions if p is not position)
-    balance = account.balance(unit.asset) + sum(
-        (p.unrealized - p.ladder.maintenance(p.entry_value) for p in others), start=Fraction(0)
-    )
-    side, fee, value = position.side, account.taker_fee, position.entry_value
-    if position.inverse:
-        bankrupt_value = (side * value + balance) / (side + fee)
+def equity_terms(account: Account, unit: Unit) -> tuple[Term, ...]:
+    """Give the parts of a pool's equity: each balance as far as it counts, and unrealised profit."""
+    if unit.kind == "classic_cross":
+        balances = [Term(f"{unit.asset} balance", account.balance(unit.asset))]
     else:
-        bankrupt_value = (side * value - balance) / (side - fee)
-    closing = max(Fraction(0), bankrupt_value) * fee
-    initial = EXACT.initial(value, position.leverage, closing) if position.leverage else None
-    return Margins(initial, position.ladder.maintenance(value, closing))
+        balances = [Term(f"{c.asset} at its ratio", c.counted(c.amount)) for c in account.collateral]
+    return (*balances, *(Term(f"profit of {p.name}", p.unrealized * _usd(account, unit, p)) for p in unit.positions))
+
+
+def maintenance_terms(account: Account, unit: Unit) -> tuple[Term, ...]:
+    """Give the parts of a pool's maintenance: positions, resting orders, and what is borrowed."""
+    held = [Term(p.name, margins(account, unit, p).maintenance * _usd(account, unit, p)) for p in unit.positions]
+    orders = [
+        Term(f"order in {o.symbol}", order_margins(account, unit, o).maintenance * account.index_price(o.settle_asset))
+        for o in unit.orders
+    ]
+    borrowed = [Term(f"borrowed {asset}", usd * BORROW_MAINTENANCE) for asset, usd in _borrowed(account, unit)]
+    return (*held, *orders, *borrowed)
+
+
+def _usd(account: Account, unit: Unit, position: Position) -> Fraction:
+    return account.index_price(position.settle_asset) if unit.asset == "USD" else Fraction(1)
+
+
+def _borrowed(account: Account, unit: Unit) -> Iterator[tuple[str, Fraction]]:
+    """Give each coin whose equity is negative, with its value in USD."""
+    if unit.kind != "cross":
+        return
+    for collateral in account.collateral:
+        equity = coin_equity(account, unit, collateral.asset)
+        if equity < 0:
+            yield collateral.asset, -equity * collateral.index_price
 
 
 def _pool_state(account: Account, unit: Unit) -> State:
-    each = [(margins(account, unit, p), account.index_price(p.settle_asset)) for p in unit.positions]
-    profit = (p.unrealized * account.index_price(p.settle_asset) for p in unit.positions)
-    borrowed = sum(
-        (-min(Fraction(0), coin_equity(account, unit, c.asset)) * c.index_price for c in account.collateral),
-        start=Fraction(0),
-    )
-    order_margins = [_order_margins(account, unit, o) for o in unit.orders]
-    initial = total(
-        [*(m.initial * usd for m, usd in each if m.initial is not None), *(o.initial for o in order_margins)]
-    )
-    maintenance = sum((m.maintenance * usd for m, usd in each), start=Fraction(0))
+    rates = [_usd(account, unit, p) for p in unit.positions]
+    held = [margins(account, unit, p).initial for p in unit.positions]
+    ordered = [order_margins(account, unit, o).initial for o in unit.orders]
+    prices = [*rates, *(account.index_price(o.settle_asset) for o in unit.orders)]
+    amounts = [None if m is None else m * usd for m, usd in zip([*held, *ordered], prices, strict=True)]
+    initial = total([*amounts, *(usd * BORROW_INITIAL for _, usd in _borrowed(account, unit))])
     return State(
-        sum((c.counted(c.amount) for c in account.collateral), start=Fraction(0)) + sum(profit, start=Fraction(0)),
-        None if initial is None else initial + borrowed * BORROW_INITIAL,
-        maintenance + sum((o.maintenance for o in order_margins), start=Fraction(0)) + borrowed * BORROW_MAINTENANCE,
+        sum_of(equity_terms(account, unit)),
+        initial,
+        sum_of(maintenance_terms(account, unit)),
     )
-
-
-def _opening_share(account: Account, unit: Unit, order: Order) -> Fraction:
-    """Give the share of an order that opens: in one-way mode, what exceeds the position it would close."""
-    if account.position_mode == "hedge":
-        return Fraction(1)
-    against = sum((p.qty for p in unit.of(order.symbol) if p.side != order.side), start=Fraction(0))
-    return max(Fraction(0), order.qty - against) / order.qty
-
-
-def _order_margins(account: Account, unit: Unit, order: Order) -> Margins:
-    """Give margins of a resting order in USD: value / leverage + fee reserve; value x rate of the tier it would reach.
-
-    The tier is that of the position on its side plus the orders on its side, and no deduction is made: fitted to the
-    published example of the Maintenance Margin article (2026-04-16).
-    """
-    usd = account.index_price(order.settle_asset)
-    opening = order.value * _opening_share(account, unit, order)
-    rate = order.ladder.row(_position_value(account, unit, order) + _orders_value(account, unit, order)).rate
-    leverage = order.leverage or next((p.leverage for p in unit.of(order.symbol)), None)
-    formulas = _formulas(account)
-    maintenance = formulas.maintenance(opening, rate, Fraction(0), Fraction(0)) * usd
-    if leverage is None:
-        return Margins(None, maintenance)
-    reserve = formulas.fee_reserve(opening, order.direction, leverage, account.taker_fee)
-    return Margins(formulas.initial(opening, leverage, reserve) * usd, maintenance)
-
-
-def _position_value(account: Account, unit: Unit, order: Order) -> Fraction:
-    held = (p for p in unit.of(order.symbol) if p.side == order.side)
-    values = (p.value if account.era == "uta_mark" else p.entry_value for p in held)
-    return sum(values, start=Fraction(0))
-
-
-def _orders_value(account: Account, unit: Unit, order: Order) -> Fraction:
-    beside = (o for o in unit.orders if o.symbol == order.symbol and o.side == order.side)
-    return sum((o.value * _opening_share(account, unit, o) for o in beside), start=Fraction(0))
-
-
-def _order_tier_marks(account: Account, unit: Unit, order: Order) -> Iterator[Fraction]:
-    """Give the marks at which position plus orders reach the next tier."""
-    orders = _orders_value(account, unit, order)
-    for held in unit.of(order.symbol):
-        if held.side == order.side and account.era == "uta_mark":
-            yield from (held.price_of(cap - orders) for cap in order.ladder.caps if cap > orders)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from backtest.venues.account import Account, Position, Unit
+from backtest.venues.account import Account, Position, Term, Unit
+from backtest.venues.auto_exchange import debts, facts, payments
 from backtest.venues.exact import text
 from backtest.venues.formulas import FORMULAS, Rounding
 from backtest.venues.report import Result, bankruptcy_boundary, liquidation_boundary, unit_of
@@ -56,7 +57,7 @@ def _era_steps(account: Account) -> Iterator[Step]:
 def _position_steps(account: Account, position: Position) -> Iterator[Step]:
     formulas, unit = FORMULAS[account.venue], unit_of(account, position)
     sources = formulas.SOURCES
-    name = f"{position.symbol} {'long' if position.side > 0 else 'short'}"
+    name = position.name
     size, mark, entry = _t(position.size), _t(position.mark_price), _t(position.entry_price)
     times, profit = ("/", f"(1 / {entry} - 1 / {mark})") if position.inverse else ("×", f"({mark} - {entry})")
     yield Step(f"{name}: value", f"{size} {times} {mark}", _t(position.value), sources["value"])
@@ -120,13 +121,24 @@ def _state_steps(account: Account, unit: Unit, name: str) -> Iterator[Step]:
 def _pool_steps(account: Account, unit: Unit) -> Iterator[Step]:
     formulas = FORMULAS[account.venue]
     sources, now, name = formulas.SOURCES, formulas.state(account, unit), f"pool in {unit.asset}"
-    balances = " + ".join(f"{_t(c.amount)} {c.asset}" for c in account.collateral)
-    yield Step(
-        f"{name}: equity", f"counted value of {balances}, and unrealised profit", _t(now.equity), sources["equity"]
-    )
-    each = " + ".join(_t(formulas.margins(account, unit, p).maintenance) for p in unit.positions)
-    yield Step(f"{name}: maintenance margin", each or "0", _t(now.maintenance), sources["maintenance"])
+    equity, maintenance = formulas.equity_terms(account, unit), formulas.maintenance_terms(account, unit)
+    yield Step(f"{name}: equity", _sum_text(equity), _t(now.equity), sources["equity"])
+    yield Step(f"{name}: maintenance margin", _sum_text(maintenance), _t(now.maintenance), sources["maintenance"])
     yield from _ratio_steps(account, unit, name)
+    if unit.kind == "multi_assets":
+        yield from _exchange_steps(account, unit)
+
+
+def _exchange_steps(account: Account, unit: Unit) -> Iterator[Step]:
+    """Show each negative balance against its limit, and what would pay for it."""
+    source = facts()["source"]
+    for debt in debts(account, unit):
+        name = f"auto-exchange of {_t(debt.owed)} {debt.asset}"
+        yield Step(name, f"owed: {debt.rule}", "due" if debt.due else "not due", source)
+        for pay in payments(account, debt):
+            worth = f"{_t(debt.owed)} × {_t(account.index_price(debt.asset))}"
+            formula = f"{worth} / ({_t(pay.price)} × (1 - {_t(pay.haircut)}))"
+            yield Step(f"{name}: paid from {pay.asset} alone", formula, _t(pay.quantity), source)
 
 
 def _ratio_steps(account: Account, unit: Unit, name: str) -> Iterator[Step]:
@@ -153,6 +165,10 @@ def _boundary_step(
     price = rounding(position, found.price, alive_above=found.alive_above)
     line = f"{_t(-found.slope * x)} {'+' if found.slope >= 0 else '-'} {_t(abs(found.slope))} {mark} = 0"
     return Step(label, f"{what}: {line}", _t(price), source)
+
+
+def _sum_text(terms: Iterable[Term]) -> str:
+    return " + ".join(f"{_t(amount)} ({name})" for name, amount in terms) or "0"
 
 
 def _t(value: Fraction) -> str:

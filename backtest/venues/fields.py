@@ -61,6 +61,23 @@ class Fields:
             return self.fault(f"{where}.{key}", f"unknown value {value!r}", did_you_mean(str(value), known))
         return str(value)
 
+    def flag(self, where: str, row: Mapping[str, Any], key: str) -> bool:
+        """Read true or false; false where it is absent."""
+        value = row.get(key)
+        if value is not None and not isinstance(value, bool):
+            self.fault(f"{where}.{key}", f"is {value!r}; write true or false")
+        return value is True
+
+    def whole(self, where: str, row: Mapping[str, Any], key: str, known: range) -> int:
+        """Read a whole number of a range; its first where it is absent."""
+        value = row.get(key)
+        if value is None:
+            return known.start
+        if isinstance(value, bool) or not isinstance(value, int) or value not in known:
+            self.fault(f"{where}.{key}", f"is {value!r}; write a number from {known.start} to {known.stop - 1}")
+            return known.start
+        return value
+
     def number(
         self,
         where: str,

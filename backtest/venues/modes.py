@@ -23,7 +23,9 @@ def mode_problems(account: Account) -> list[Problem]:
     if account.venue == "bybit" and account.margin_mode not in ("isolated", "cross"):
         return [Problem("account.margin_mode", *NOT_ON_BYBIT[account.margin_mode])]
     checks = [_positions_beside, _leverage, _wallets, _collateral]
-    checks.append(_binance_modes if account.venue == "binance" else _bybit_modes)
+    checks += [_binance_modes, _no_bybit_keys] if account.venue == "binance" else [_bybit_modes, _auto_add]
+    if account.margin_mode != "multi_assets":
+        checks.append(_no_exchange)
     return [problem for check in checks for problem in check(account)]
 
 
@@ -120,7 +122,45 @@ def _bybit_modes(account: Account) -> Iterator[Problem]:
             yield Problem(f"{where}.margin_mode", "the margin mode of a unified account holds for all positions")
         if unified and account.position_mode == "hedge" and position.inverse:
             yield Problem(f"{where}.symbol", "inverse contracts have no hedge mode in a unified account")
+    if account.haircut_loss and (account.margin_mode != "cross" or not unified):
+        yield Problem("account.haircut_loss", "only the cross pool of a unified account has one", "leave it out")
     if account.margin_mode == "cross" and account.position_mode == "hedge":
         for symbol in dict.fromkeys(p.symbol for p in account.positions):
             if len({p.leverage for p in account.positions if p.symbol == symbol}) > 1:
                 yield Problem("positions", f"{symbol} has two leverages", "in cross mode both legs have the same")
+
+
+def _auto_add(account: Account) -> Iterator[Problem]:
+    """Bybit adds margin by itself to isolated USDT and USDC perpetuals, out of a balance that must be known."""
+    for where, position in _places(account):
+        if not position.auto_add_margin:
+            continue
+        place = f"{where}.auto_add_margin"
+        if position.margin_mode != "isolated":
+            yield Problem(place, "margin is added to isolated positions only", "leave it out")
+        elif position.inverse:
+            yield Problem(place, "margin is added to USDT and USDC perpetuals only", "leave it out")
+        elif position.settle_asset not in {c.asset for c in account.collateral}:
+            asset = position.settle_asset
+            yield Problem("collateral", f"{asset} is missing", "it is the balance that auto-add-margin takes from")
+        for number, order in enumerate(account.orders):
+            if order.settle_asset == position.settle_asset and order.leverage is None:
+                yield Problem(f"orders[{number}].leverage", "is missing", "the order holds some of the free balance")
+
+
+def _no_bybit_keys(account: Account) -> Iterator[Problem]:
+    for where, position in _places(account):
+        if position.auto_add_margin:
+            yield Problem(f"{where}.auto_add_margin", "only Bybit adds margin by itself", "leave it out")
+    if account.haircut_loss:
+        yield Problem("account.haircut_loss", "only Bybit counts one", "leave it out")
+
+
+def _no_exchange(account: Account) -> Iterator[Problem]:
+    """Negative balances are exchanged in Binance's multi-assets mode only."""
+    if account.vip_level:
+        yield Problem("account.vip_level", "matters in multi-assets mode only", "leave it out")
+    for number, collateral in enumerate(account.collateral):
+        if collateral.exchange_haircut is not None:
+            place = f"collateral[{number}].exchange_haircut"
+            yield Problem(place, "nothing is exchanged outside multi-assets mode", "leave it out")

@@ -129,7 +129,7 @@ def bankruptcy_boundary(account: Account, unit: Unit, symbol: str) -> Boundary |
     formulas = FORMULAS[account.venue]
     first = unit.of(symbol)[0]
     if unit.kind == "isolated":
-        value = EXACT.bankruptcy_value(first.direction, first.entry_value, formulas.posted(account, first))
+        value = EXACT.bankruptcy_value(first.direction, first.entry_value, formulas.all_posted(account, first))
         return Boundary(first.price_of(value), first.side > 0, first.direction * first.size) if value > 0 else None
     return nearest_boundary(
         lambda mark: formulas.bankruptcy_equity(account, unit.at(symbol, mark), symbol),

@@ -15,6 +15,7 @@ KINDS = (
     "binance coin",
     "binance multi",
     "bybit isolated",
+    "bybit auto",
     "bybit cross",
     "bybit hedge",
     "bybit inverse",
@@ -60,7 +61,9 @@ def make_position(random: Random, symbol: str, side: str, isolated: bool, venue:
 def make_account(random: Random, kinds: tuple[str, ...]) -> dict[str, Any]:
     venue, kind = random.choice(kinds).split()
     coin = kind in ("coin", "inverse")
-    isolated = kind == "isolated" or (kind in ("hedge", "coin", "inverse", "classic") and random.random() < 0.5)
+    isolated = kind in ("isolated", "auto") or (
+        kind in ("hedge", "coin", "inverse", "classic") and random.random() < 0.5
+    )
     isolated = isolated and (venue, kind) != ("bybit", "hedge")
     symbol = ("BTCUSD_PERP" if venue == "binance" else "BTCUSD") if coin else "AAAUSDT"
     sides = random.sample(["long", "short"], 2)
@@ -88,6 +91,8 @@ def make_account(random: Random, kinds: tuple[str, ...]) -> dict[str, Any]:
     }
     if venue == "bybit":
         account["era"] = "classic" if kind == "classic" else random.choice(["uta_entry", "uta_mark"])
+    if kind == "auto":
+        held[0]["auto_add_margin"] = True
     if (venue, kind) == ("bybit", "cross") and random.random() < 0.5:
         account["orders"] = [{"symbol": "AAAUSDT", "side": random.choice(["buy", "sell"]), "qty": "3", "price": "900"}]
     return account

@@ -117,6 +117,44 @@ BAD = {
         ),
         "BTCUSDT has two leverages",
     ),
+    "auto-add on Binance": (account({"auto_add_margin": True}), "only Bybit adds margin by itself"),
+    "auto-add in cross": (
+        account({"auto_add_margin": True}, venue="bybit", margin_mode="cross", collateral=[USDT]),
+        "positions[0].auto_add_margin: margin is added to isolated positions only",
+    ),
+    "auto-add to inverse": (
+        account({"symbol": "BTCUSD", "auto_add_margin": True}, venue="bybit", collateral=[USDT]),
+        "margin is added to USDT and USDC perpetuals only",
+    ),
+    "auto-add from an unknown balance": (
+        account({"auto_add_margin": True}, venue="bybit"),
+        "collateral: USDT is missing; it is the balance that auto-add-margin takes from",
+    ),
+    "auto-add beside an order without leverage": (
+        account(
+            {"auto_add_margin": True},
+            venue="bybit",
+            collateral=[USDT],
+            orders=[{"symbol": "ETHUSDT", "side": "buy", "qty": "1", "price": "10"}],
+        ),
+        "orders[0].leverage: is missing",
+    ),
+    "a flag in words": (account({"auto_add_margin": "yes"}, venue="bybit"), "is 'yes'; write true or false"),
+    "haircut loss on Binance": (account(haircut_loss="5"), "account.haircut_loss: only Bybit counts one"),
+    "haircut loss in isolated mode": (account(venue="bybit", haircut_loss="5"), "only the cross pool of a unified"),
+    "negative haircut loss": (
+        account(venue="bybit", margin_mode="cross", collateral=[USDT], haircut_loss="-5"),
+        "account.haircut_loss: -5 is below 0",
+    ),
+    "level outside multi-assets": (account(vip_level=3), "account.vip_level: matters in multi-assets mode only"),
+    "level out of range": (
+        account(vip_level=10, margin_mode="multi_assets", collateral=[USDT]),
+        "account.vip_level: is 10; write a number from 0 to 9",
+    ),
+    "haircut outside multi-assets": (
+        account(collateral=[USDT | {"exchange_haircut": "0.1"}]),
+        "collateral[0].exchange_haircut: nothing is exchanged outside multi-assets mode",
+    ),
     "broken ladder": (
         account(tiers={"BTCUSDT": [{"cap": "10", "rate": "0.1"}, {"cap": "5", "rate": "0.2"}]}),
         "account.tiers.BTCUSDT tier 2: its cap is not above its floor",

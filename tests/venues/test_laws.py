@@ -22,7 +22,7 @@ from tests.venues.accounts import KINDS, accounts, ladders, make_account
 
 FAST = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 MANY = settings(FAST, max_examples=2_000)
-ALONE = ("binance isolated", "binance coin", "bybit isolated", "bybit inverse", "bybit classic")
+ALONE = ("binance isolated", "binance coin", "bybit isolated", "bybit auto", "bybit inverse", "bybit classic")
 ONE_TICK = Fraction(1, 10**8)
 
 
