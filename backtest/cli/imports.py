@@ -28,8 +28,9 @@ def import_(
     interval: Annotated[str | None, typer.Option(help="Length of a bar, such as 1h; event for other tables.")] = None,
     map_: Annotated[
         list[str] | None,
-        typer.Option("--map", help="COLUMN=FILE_COLUMN for any CSV or Parquet file; time=ts, open=o …"),
+        typer.Option("--map", help="COLUMN=FILE_COLUMN for any CSV or Parquet file: time=ts,open=o; or a number."),
     ] = None,
+    header: Annotated[str | None, typer.Option(help="Columns of a CSV without a header: time,open,…")] = None,
     time_unit: Annotated[str | None, typer.Option(help="s, ms, us, ns, or a pattern such as %m/%d/%Y.")] = None,
     utc_offset: Annotated[
         str, typer.Option(help="How far the file's clock is ahead of UTC, such as 3h or -5h.")
@@ -61,6 +62,7 @@ def import_(
         symbol=symbol,
         interval=interval,
         columns=_columns(map_ or ()),
+        header=tuple(header.split(",")) if header else None,
         time_unit=time_unit,
         utc_offset_ms=_signed_duration("--utc-offset", utc_offset),
         scale=scale,

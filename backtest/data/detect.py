@@ -140,6 +140,18 @@ def last_bar_may_be_open(time_ms: Ints, interval_ms: int) -> bool:
     return interval_ms >= DAY_MS or bool((int(time_ms[-1]) + interval_ms) % DAY_MS)
 
 
+def trade_bars(
+    time_ms: Ints, price: Floats, qty: Floats, trades: Ints, interval_ms: int
+) -> tuple[Ints, Prices, dict[str, Floats]]:
+    """Join trades, in order, into bars; an interval without a trade gives no bar. Also volume, its value, and count."""
+    bucket = time_ms // interval_ms
+    first = np.flatnonzero(np.diff(bucket, prepend=bucket[:1] - 1))
+    last = np.append(first[1:], len(bucket)) - 1
+    bars = Prices(price[first], np.maximum.reduceat(price, first), np.minimum.reduceat(price, first), price[last])
+    sums = {"volume": qty, "quote_volume": qty * price, "trade_count": trades.astype(np.float64)}
+    return bucket[first] * interval_ms, bars, {name: np.add.reduceat(column, first) for name, column in sums.items()}
+
+
 def aggregate(
     time_ms: Ints, bars: Prices, interval_ms: int, parts: int, volume: Floats | None = None
 ) -> tuple[Ints, Prices, Floats | None]:

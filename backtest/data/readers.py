@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from backtest.data.sources import freqtrade, generic, universe, vision
+from backtest.data.sources import freqtrade, generic, lean, trades, universe, vision
 from backtest.data.sources.rows import ImportOptions, Rows, settle
 from backtest.errors import DataError, Problem
 
@@ -18,7 +18,7 @@ class Reader(Protocol):
 
 
 # In this order; the generic reader takes only files that the user names.
-READERS: tuple[Reader, ...] = (freqtrade, vision, universe)
+READERS: tuple[Reader, ...] = (freqtrade, vision, trades, universe, lean)
 
 
 def reader_of(path: Path) -> Reader | None:
@@ -31,7 +31,7 @@ def read_file(path: Path, options: ImportOptions | None = None) -> list[Rows]:
     options = options or ImportOptions()
     if not path.is_file():
         raise DataError(Problem(str(path), "does not exist", "check the path"))
-    reader = (None if options.columns else reader_of(path)) or generic
+    reader = (None if options.columns or options.header else reader_of(path)) or generic
     settled, problems = [], []
     for rows in reader.read(path, options):
         ready, wrong = settle(rows, options)

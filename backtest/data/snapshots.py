@@ -92,8 +92,8 @@ def import_tiers(root: Path, path: Path, venue: str, day: str) -> tuple[Path, di
         content = json.loads(path.read_text(encoding="utf-8"), parse_float=str, parse_int=str)
     except OSError as error:
         raise DataError(Problem(str(path), f"cannot be read: {error.strerror}", "check the path")) from None
-    except json.JSONDecodeError as error:
-        raise DataError(Problem(path.name, f"is not JSON: {error}", "fetch the file again")) from None
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise DataError(Problem(path.name, f"is not sound JSON ({type(error).__name__})", "fetch it again")) from None
     except ValueError:
         raise UsageError(Problem(path.name, f"{day!r} is no day", "write it like 2024-10-24")) from None
     try:

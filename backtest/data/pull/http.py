@@ -183,7 +183,10 @@ class Client:
 
 def read_json(body: bytes) -> Any:
     """Parse JSON, numbers with a point as text so that no digit is lost."""
-    return json.loads(body, parse_float=str)
+    try:
+        return json.loads(body, parse_float=str)
+    except RecursionError:
+        raise ValueError("it is nested without end") from None
 
 
 def _same_host(url: str, target: str) -> str:

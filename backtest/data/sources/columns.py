@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pyarrow.parquet
 from backtest.data.detect import Floats, Ints
 from backtest.errors import DataError, Problem, did_you_mean
 
+MAX_CELLS = 1 << 28
 _EMPTY = ["", "NaN", "nan", "NA", "null", "None", "."]
 _NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
 
@@ -79,11 +81,22 @@ def parquet_names(path: Path) -> list[str]:
 
 
 def read_parquet(path: Path, columns: Sequence[str]) -> pa.Table:
-    """Read columns of a Parquet file. Raises `DataError` where its pages are damaged."""
+    """Read columns of a Parquet file. Raises `DataError` where its pages are damaged, or it is too large."""
     try:
+        rows = pyarrow.parquet.read_metadata(path).num_rows
+        if rows * len(columns) > MAX_CELLS:
+            raise DataError(Problem(path.name, f"holds {rows} rows, more than can be taken at once", "split the file"))
         return pyarrow.parquet.read_table(path, columns=list(columns), partitioning=None)
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(Problem(path.name, f"is not a sound Parquet file ({error})")) from None
+
+
+def read_json_rows(path: Path) -> object:
+    """Read a JSON file. Raises `DataError` where it is none."""
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise DataError(Problem(path.name, f"is not sound JSON ({type(error).__name__})")) from None
 
 
 def header_of(content: bytes) -> list[str]:

@@ -7,7 +7,6 @@ no volume (0 or NaN).
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import pyarrow as pa
 
 from backtest.data.detect import Floats, Ints
 from backtest.data.manifest import EVENT, Dataset
-from backtest.data.sources.columns import read_feather
+from backtest.data.sources.columns import read_feather, read_json_rows
 from backtest.data.sources.rows import PRICE_COLUMNS, ImportOptions, Rows
 from backtest.errors import DataError, Problem, UsageError
 
@@ -76,7 +75,7 @@ def _feather(path: Path) -> tuple[Ints, dict[str, Floats]]:
 
 def _json(path: Path) -> tuple[Ints, dict[str, Floats]]:
     try:
-        rows = np.array(json.loads(path.read_bytes()), dtype=np.float64)
+        rows = np.array(read_json_rows(path), dtype=np.float64)
     except (ValueError, TypeError) as error:
         raise DataError(Problem(path.name, f"is not a list of rows of six numbers ({error})")) from None
     if rows.ndim != 2 or rows.shape[1] != len(COLUMNS):

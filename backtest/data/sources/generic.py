@@ -6,6 +6,7 @@ makes one dataset of each symbol in the file.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,7 +17,7 @@ import pyarrow as pa
 
 from backtest.data import detect
 from backtest.data.manifest import EVENT, Dataset
-from backtest.data.sources.archive import MAX_BYTES, read_member
+from backtest.data.sources.archive import read_gzip, read_member, read_plain
 from backtest.data.sources.columns import (
     as_floats,
     as_times,
@@ -51,12 +52,12 @@ def recognises(path: Path) -> bool:
 def read(path: Path, options: ImportOptions) -> list[Rows]:
     """Read one file as the options say. Raises `UsageError` for what they leave out, `DataError` for the file."""
     table = _said(path, options)
-    names, load = _open(path)
+    names, load = _open(path, options.header)
     columns = _columns(path, table, names, options)
-    data = load(list(columns.values()))
+    data = load(list(dict.fromkeys(own for own in columns.values() if own in names)))
     time, unit = as_times(path.name, columns["time"], data[columns["time"]], options.time_unit)
     values = {
-        name: as_floats(path.name, own, data[own])
+        name: as_floats(path.name, own, data[own]) if own in names else np.full(len(time), float(own))
         for name, own in columns.items()
         if name not in ("time", "symbol", "available_ms")
     }
@@ -84,7 +85,7 @@ def _said(path: Path, options: ImportOptions) -> Table:
     return LAKE_TABLES[options.table or ""]
 
 
-def _open(path: Path) -> tuple[list[str], Loader]:
+def _open(path: Path, header: Sequence[str] | None) -> tuple[list[str], Loader]:
     """Give a file's column names, and what loads the wanted ones."""
     if path.suffix == ".parquet":
         return parquet_names(path), lambda wanted: read_parquet(path, wanted)
@@ -93,11 +94,17 @@ def _open(path: Path) -> tuple[list[str], Loader]:
         return table.column_names, table.select
     if path.suffix == ".zip":
         content = read_member(path, None)
-    elif path.suffix == ".csv" and path.stat().st_size <= MAX_BYTES:
-        content = path.read_bytes()
+    elif path.suffixes[-2:] == [".csv", ".gz"]:
+        content = read_gzip(path)
+    elif path.suffix == ".csv":
+        content = read_plain(path)
     else:
-        raise UsageError(Problem(path.name, "is not a CSV, Parquet, feather or zip file of reasonable size"))
-    return header_of(content), lambda wanted: read_csv(path.name, content, None, dict.fromkeys(wanted))
+        raise UsageError(Problem(path.name, "is not a CSV, Parquet, feather, zip or csv.gz file"))
+
+    def load(wanted: Sequence[str]) -> pa.Table:
+        return read_csv(path.name, content, header, dict.fromkeys(wanted), header=header is None)
+
+    return list(header or header_of(content)), load
 
 
 def _columns(path: Path, table: Table, names: Sequence[str], options: ImportOptions) -> dict[str, str]:
@@ -110,7 +117,10 @@ def _columns(path: Path, table: Table, names: Sequence[str], options: ImportOpti
         for name in options.columns
         if name not in known
     ]
-    found = {name: pick(path.name, column, names) for name, column in options.columns.items()}
+    found = {
+        name: column if name in table.names and _is_number(column) else pick(path.name, column, names)
+        for name, column in options.columns.items()
+    }
     plain = {re.sub(r"[ _]", "", name).lower(): name for name in reversed(names)}
     for name in known:
         spellings = (re.sub("_", "", name), *_ALSO.get(name, ()))
@@ -134,14 +144,23 @@ def _columns(path: Path, table: Table, names: Sequence[str], options: ImportOpti
     return found
 
 
+def _is_number(text: str) -> bool:
+    """Say whether a map gives a value and not the name of a column."""
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
 def _by_symbol(rows: Rows, symbols: pa.ChunkedArray) -> list[Rows]:
     codes = symbols.combine_chunks().dictionary_encode()
     order = np.argsort(codes.indices.to_numpy(), kind="stable")
     borders = np.flatnonzero(np.diff(codes.indices.to_numpy()[order])) + 1
     parts = []
     for index in np.split(order, borders):
-        name = str(symbols[int(index[0])]).split(":")[0]
-        parts.append(rows.take(index, symbol=re.sub(r"[-/]", "", name)))
+        name = str(symbols[int(index[0])])
+        plain = name if rows.dataset.table == "series" else re.sub(r"[-/]", "", name.split(":")[0])
+        parts.append(rows.take(index, symbol=plain))
     return parts
 
 

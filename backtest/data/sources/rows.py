@@ -30,7 +30,8 @@ _TO_MS = {"s": (1000, 1), "ms": (1, 1), "us": (1, 1000), "ns": (1, 1_000_000)}
 class ImportOptions:
     """What the user says about a file; None where the file's own name or format says it.
 
-    `columns` maps table columns to file columns ("time" is the table's time). `time_unit` is "s", "ms", "us", "ns",
+    `columns` maps table columns to file columns ("time" is the table's time), or to a number that stands in every row.
+    `header` names the columns of a file that does not. `time_unit` is "s", "ms", "us", "ns",
     or a pattern such as "%m/%d/%Y" for text. `utc_offset_ms` is what the file's clock is ahead of UTC.
     """
 
@@ -39,6 +40,7 @@ class ImportOptions:
     symbol: str | None = None
     interval: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
+    header: tuple[str, ...] | None = None
     time_unit: str | None = None
     utc_offset_ms: int = 0
     scale: float = 1.0

@@ -37,7 +37,7 @@ _TABLES = {
     "premiumIndexKlines": "premium_index",
     "fundingRate": "funding_rate",
 }
-_VENUES = {"um": "binance", "cm": "binance-coinm", "spot": "binance-spot"}
+VENUES = {"um": "binance", "cm": "binance-coinm", "spot": "binance-spot"}
 _NAME = re.compile(r"(?P<symbol>[A-Z0-9_]+)-(?P<what>\d+[smhdw]|fundingRate)-(?P<period>\d{4}-\d{2}(-\d{2})?)\.zip")
 
 
@@ -81,7 +81,7 @@ def _dataset(path: Path, options: ImportOptions) -> Dataset:
         raise UsageError(
             Problem(path.name, "does not say whether it holds last, mark, index or premium prices", "name the table")
         )
-    venue = next((_VENUES[folder] for folder in reversed(folders) if folder in _VENUES), options.venue)
+    venue = next((VENUES[folder] for folder in reversed(folders) if folder in VENUES), options.venue)
     if venue is None:
         raise UsageError(Problem(path.name, "does not say which market it is from", "name the venue"))
     return Dataset(venue, table, name["symbol"], EVENT if table == "funding_rate" else name["what"])
