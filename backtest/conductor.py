@@ -77,6 +77,7 @@ def compare(
     where: str,
     *,
     reproduce: list[str] | None = None,
+    workers: int | None = None,
     progress: Progress | None = None,
     stage: Callable[[str], None] | None = None,
 ) -> Comparison:
@@ -94,7 +95,7 @@ def compare(
     with staged(folder) as staging:
         sink = ParquetSink(staging)
         say("replaying")
-        loaded, totals = run(study, lake, sink, all_jobs, where, progress)
+        loaded, totals = run(study, lake, sink, all_jobs, where, progress, workers)
         outcomes = sink.close()
         seconds["run"] = time.perf_counter() - begin - seconds["rules"]
         seconds["replay"] = totals.replay_seconds

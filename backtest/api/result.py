@@ -152,12 +152,13 @@ def compare(
     lake: str | Path = LAKE,
     folder: str | Path | None = None,
     *,
+    workers: int | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Replay a study and write its results into a folder (default: `reports/NAME`): the files of `backtest compare`.
 
-    `study.toml` is written beside them, so that the command line can run the study again. `progress` is called with
-    runs done and runs in all.
+    `study.toml` is written beside them, so that the command line can run the study again. `workers` threads replay
+    (None: all processors); the results are the same. `progress` is called with runs done and runs in all.
 
     Errors: `StudyError` where the folder holds another study; whatever `backtest compare` refuses.
     """
@@ -165,9 +166,8 @@ def compare(
 
     out = Path("reports", study.name) if folder is None else Path(folder)
     replace = _replaceable(out / STUDY_FILE, study)
-    conductor.compare(
-        study, Path(lake), out, WHERE, reproduce=[f"backtest compare {STUDY_FILE} --lake LAKE"], progress=progress
-    )
+    again = [f"backtest compare {STUDY_FILE} --lake LAKE"]
+    conductor.compare(study, Path(lake), out, WHERE, reproduce=again, workers=workers, progress=progress)
     if replace:
         write_study(study, out / STUDY_FILE)
     return open_result(out, lake)

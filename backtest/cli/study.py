@@ -14,12 +14,19 @@ if TYPE_CHECKING:
     from backtest.study.config import Study
 
 DEMO_DAYS = 365
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Threads that replay; default: the study's, else all processors. The results are the same."
+    ),
+]
 
 
 def compare(
     path: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="The study, or the folder that holds study.toml.")],
     lake: LakeFolder = LAKE,
     out: Annotated[Path | None, typer.Option(help="Folder for the results; default: beside the study.")] = None,
+    workers: Workers = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything and count the runs, replay none.")
     ] = False,
@@ -44,7 +51,7 @@ def compare(
             say(made)
         return
     folder = out or file.parent
-    finished = _run(study, lake, folder, str(file), [f"backtest compare {file.name} --lake LAKE"])
+    finished = _run(study, lake, folder, str(file), [f"backtest compare {file.name} --lake LAKE"], workers)
     if json_out:
         say_json(_facts(finished))
     else:
@@ -89,14 +96,16 @@ DEMO_STUDY: dict[str, object] = {
 }
 
 
-def _run(study: Study, lake: Path, folder: Path, where: str, reproduce: list[str]) -> Comparison:
+def _run(
+    study: Study, lake: Path, folder: Path, where: str, reproduce: list[str], workers: int | None = None
+) -> Comparison:
     from backtest import conductor
     from backtest.engine.compile import is_compiled
 
     if not is_compiled():
         note("compiling the replay for this machine: about a minute, once")
     with progress("replay", "runs") as report:
-        return conductor.compare(study, lake, folder, where, reproduce=reproduce, progress=report)
+        return conductor.compare(study, lake, folder, where, reproduce=reproduce, workers=workers, progress=report)
 
 
 def _facts(finished: Comparison) -> dict[str, object]:

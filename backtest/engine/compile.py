@@ -24,7 +24,7 @@ if MODE not in ("0", "1", "bounds"):
 
 # `_nrt` off: the engine allocates nothing, so numba need not count references to the arrays that every call passes on.
 # Counting them, atomically, was most of the run time and half of the compile time.
-OPTIONS: dict[str, Any] = {"boundscheck": MODE == "bounds", "error_model": "numpy", "_nrt": False}
+OPTIONS: dict[str, Any] = {"boundscheck": MODE == "bounds", "error_model": "numpy", "nogil": True, "_nrt": False}
 
 # numba's own types know neither the options used here nor its configuration.
 _njit: Any = numba.njit

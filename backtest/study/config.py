@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
@@ -23,6 +23,7 @@ MODES_LATER = ("multi_assets", "portfolio")
 NOTIONAL_MAX_E8 = 900_000_000 * 10**8
 # The kernel has a fixed number of places for rules.
 RULES_MAX = 8
+WORKERS_MAX = 1024
 
 _NAME = reader.text(NAME_PATTERN, "a name of small letters, digits and hyphens", '"btc-buffers"')
 _RULE = reader.text("[a-z][a-z0-9_]*", "the name of a rule", '"deleverage"')
@@ -95,6 +96,9 @@ class StrategySpec:
 class Study:
     """A market, a way of entering, and several strategies to compare. Exact integers throughout.
 
+    `workers` is how many threads replay (None: one for each processor). It decides nothing, so it is no part of the
+    canonical form.
+
     `release` says where the closed share of an isolated wallet goes: "pro_rata" (to the free balance) or "keep".
     """
 
@@ -108,6 +112,7 @@ class Study:
     release: str
     strategies: tuple[StrategySpec, ...]
     windows: tuple[Window, ...]
+    workers: int | None = field(default=None, compare=False)
 
     def _repr_html_(self) -> str:
         from backtest.study.notebook import study_html
@@ -169,6 +174,7 @@ def parse_study(mapping: Mapping[str, object], where: str) -> Study:
         release=market_section.get("release", reader.choice("pro_rata", "keep"), "pro_rata"),
         strategies=_strategies(top),
         windows=windows,
+        workers=top.table("run", required=False).get("workers", reader.whole(1, WORKERS_MAX), None),
     )
     top.finish()
     return study

@@ -17,10 +17,10 @@ from backtest.study.entries import Entries
 from backtest.study.jobs import Job
 from backtest.study.naming import HOLD
 from backtest.study.runner import SymbolData, terms
+from backtest.study.scripts import play_back
 from backtest.units import E8
 
 Rows = npt.NDArray[Any]
-DONE = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +94,6 @@ def _script(
     """Replay the donors, point each row at its donor's accepted actions, and give these as a script."""
     place = {f"{donor_job.strategy}/{label}/{donor_job.reaction}": i for i, label in enumerate(data.entries.labels)}
     used = sorted({place[donor] for donor in donors if donor is not None})
-    actions = rerun(study, data, all_jobs, donor_job, used).batch.actions
-    actions = actions[actions["status"] == DONE]
-    script = np.zeros(len(actions), SCRIPT_ROW)
-    for name in ("bars", "verb", "amount", "target"):
-        script[name] = actions[name]
-    for row, donor in zip(rows, donors, strict=True):
-        if donor is not None:
-            run = used.index(place[donor])
-            row["script_start"], row["script_stop"] = np.searchsorted(actions["run"], [run, run + 1])
-    return script
+    batch = rerun(study, data, all_jobs, donor_job, used).batch
+    drawn = [NONE if donor is None else used.index(place[donor]) for donor in donors]
+    return play_back(rows, np.array(drawn, np.int64), batch)

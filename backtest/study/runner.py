@@ -24,15 +24,17 @@ from backtest.data.store import Lake
 from backtest.data.tape import TapeResult, build_tape
 from backtest.engine.batch import Batch, Terms, replay_batch
 from backtest.engine.market import Market, market_of
-from backtest.engine.plan import NONE, SCRIPT_ROW
+from backtest.engine.plan import NONE
 from backtest.errors import StudyError
 from backtest.schema import REFUSALS
 from backtest.study.config import Study
+from backtest.study.crew import Crew, crew
 from backtest.study.entries import Entries, fidelities, near_gap, schedule
 from backtest.study.jobs import Job, jobs
 from backtest.study.naming import HOLD
 from backtest.study.outcomes import REFUSED, Facts, baseline_paired, ledger_tables, outcome_table
 from backtest.study.rule_files import load_rules, resolve_rules, try_rule
+from backtest.study.scripts import draw_donors, play_back
 from backtest.units import E8, duration_text
 from backtest.venues.fees import taker_fee_steps
 from backtest.venues.rulebook import rulebook
@@ -129,9 +131,17 @@ def study_jobs(study: Study, where: str) -> list[Job]:
 
 
 def run(
-    study: Study, lake: Lake, sink: Sink, all_jobs: Sequence[Job], where: str, progress: Progress | None = None
+    study: Study,
+    lake: Lake,
+    sink: Sink,
+    all_jobs: Sequence[Job],
+    where: str,
+    progress: Progress | None = None,
+    workers: int | None = None,
 ) -> tuple[list[SymbolData], Totals]:
     """Replay a whole study into a sink; give what it ran on, and what it did. The first job is `hold`.
+
+    `workers` replay at once: None stands for the study's own number, else for every processor.
 
     Raises StudyError, with the file `where`, when the venue would have refused every entry.
     """
@@ -144,10 +154,11 @@ def run(
         if progress is not None:
             progress(totals.runs, expected)
 
-    replays = [_Replay(study, data, sink, totals, advance, all_jobs[0]) for data in loaded]
-    _require_an_entry([replay.hold for replay in replays], where)
-    for replay in replays:
-        replay.play(all_jobs)
+    with crew(workers or study.workers) as hands:
+        replays = [_Replay(study, data, sink, totals, advance, hands, all_jobs[0]) for data in loaded]
+        _require_an_entry([replay.hold for replay in replays], where)
+        for replay in replays:
+            replay.play(all_jobs)
     return loaded, totals
 
 
@@ -172,9 +183,17 @@ class _Replay:
     """The jobs of one symbol, each paired with `hold`, which is replayed at once."""
 
     def __init__(
-        self, study: Study, data: SymbolData, sink: Sink, totals: Totals, advance: Callable[[int], None], hold: Job
+        self,
+        study: Study,
+        data: SymbolData,
+        sink: Sink,
+        totals: Totals,
+        advance: Callable[[int], None],
+        hands: Crew,
+        hold: Job,
     ) -> None:
         self.study, self.data, self.sink, self.totals, self.advance = study, data, sink, totals, advance
+        self.hands = hands
         self.terms = terms(study)
         self.scripts: dict[str, Batch] = {}
         self.hold = self._replay(hold, self._entries(hold), None)
@@ -190,7 +209,10 @@ class _Replay:
             script = None
             if job.shuffled_of is not None:
                 done = self.scripts.pop(f"{job.shuffled_of} {job.reaction}")
-                script, donors = self._shuffle(done, rows, job.shuffled_of, job.reaction)
+                drawn = draw_donors(self.study.seed, rows, done.outcomes["reason"] != REFUSED)
+                script = play_back(rows, drawn, done)
+                labels = self.data.entries.labels
+                donors = [f"{job.shuffled_of}/{labels[d]}/{job.reaction}" if d >= 0 else None for d in drawn.tolist()]
             batch = self._replay(job, rows, script)
             if job.rules.names:
                 self.scripts[job.name] = batch
@@ -204,14 +226,9 @@ class _Replay:
         begin = time.perf_counter()
         settings = replace(self.terms, latency_ms=job.latency_ms)
         plan = settings.plan(job.rules, next_open=job.reaction == "next_open")
-        batch = replay_batch(
-            self.data.market,
-            plan,
-            job.rules,
-            rows,
-            script=script,
-            keep_all=bool(job.rules.names),
-            progress=self.advance,
+        keep_all = bool(job.rules.names)
+        batch = self.hands.replay(
+            self.data.market, plan, job.rules, rows, script=script, keep_all=keep_all, progress=self.advance
         )
         self.totals.replay_seconds += time.perf_counter() - begin
         taken = batch.outcomes["reason"] != REFUSED
@@ -245,32 +262,3 @@ class _Replay:
             probe = replay_batch(self.data.market, plan, job.rules, self.data.entries.rows[lost], record=False)
             answer[lost] = probe.outcomes["largest_deficit_e8"] + 1
         return answer
-
-    def _shuffle(
-        self, batch: Batch, rows: npt.NDArray[Any], strategy: str, reaction: str
-    ) -> tuple[npt.NDArray[Any], list[str | None]]:
-        """Give each run the accepted actions of another of the same side and leverage: the script and the donors.
-
-        The permutation has no fixed point. Runs that are alone in their group, or refused, get no donor.
-        """
-        generator = np.random.Generator(np.random.PCG64(self.study.seed))
-        donor = np.full(len(rows), NONE, np.int64)
-        taken = batch.outcomes["reason"] != REFUSED
-        for side in (1, -1):
-            for leverage in sorted({int(x) for x in rows["leverage_e2"]}):
-                group = np.flatnonzero(taken & (rows["side"] == side) & (rows["leverage_e2"] == leverage))
-                if len(group) > 1:
-                    order = generator.permutation(group)
-                    donor[order] = np.roll(order, 1)
-        actions = batch.actions[batch.actions["status"] == 0]
-        first = np.searchsorted(actions["run"], np.arange(len(rows)))
-        stop = np.searchsorted(actions["run"], np.arange(len(rows)), side="right")
-        script = np.zeros(len(actions), SCRIPT_ROW)
-        for name in ("bars", "verb", "amount", "target"):
-            script[name] = actions[name]
-        has = donor >= 0
-        rows["script_start"] = np.where(has, first[donor], 0)
-        rows["script_stop"] = np.where(has, stop[donor], 0)
-        labels = self.data.entries.labels
-        donors = [f"{strategy}/{labels[d]}/{reaction}" if d >= 0 else None for d in donor.tolist()]
-        return script, donors

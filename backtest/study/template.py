@@ -49,6 +49,9 @@ capital_cost_apr = 0.0 # 0.05 charges 5 % a year on the capital, in the cost fig
 latency = "0s" # until margin sent from the reserve arrives
 # daily_cap = "1_000" # most that leaves it in one UTC day
 
+# [run]
+# workers = 2 # threads that replay, all processors if not said; the results are the same
+
 # A strategy is a named list of rules; see them with: backtest rules
 [[strategy]]
 name = "deleverage"
