@@ -78,13 +78,17 @@ def margin(
     ] = None,
     balance: Annotated[str | None, typer.Option(help="With --from: wallet balance of a cross pool.")] = None,
     asset: Annotated[str, typer.Option(help="With --from: asset of that balance.")] = "USDT",
+    margin_mode: Annotated[
+        str | None,
+        typer.Option(help="With --from bybit: isolated or cross; positions of unified accounts do not say it."),
+    ] = None,
     explain: Explain = False,
     as_json: Json = False,
 ) -> None:
-    """Compute margins, buffer, liquidation and bankruptcy price of an account."""
+    """Compute margins, buffer, liquidation and bankruptcy price of an account. docs/account.md has every key."""
     content = _read_json(file)
     if raw is not None:
-        content = _from_raw(raw, content, file)
+        content = _from_raw(raw, content, file, margin_mode)
         if balance is not None:
             content["collateral"] = [{"asset": asset, "amount": balance}]
     if isinstance(content, list) and as_json:
@@ -117,15 +121,18 @@ def _placed(error: AccountError, where: str) -> AccountError:
     return AccountError(*(Problem(f"{where}: {p.where}", p.what, p.remedy) for p in error.problems))
 
 
-def _from_raw(venue: str, raw: object, file: Path) -> dict[str, Any]:
+def _from_raw(venue: str, raw: object, file: Path, margin_mode: str | None) -> dict[str, Any]:
     """Turn a venue's raw answer into an account."""
     from backtest.venues import payloads
 
-    readers = {"binance": payloads.from_binance_position_risk, "bybit": payloads.from_bybit_position_list}
-    if venue not in readers:
-        raise UsageError.at("--from", f'no raw answers of "{venue}"', did_you_mean(venue, readers))
+    if venue not in ("binance", "bybit"):
+        raise UsageError.at("--from", f'no raw answers of "{venue}"', did_you_mean(venue, ("binance", "bybit")))
+    if margin_mode is not None and (venue != "bybit" or margin_mode not in ("isolated", "cross")):
+        raise UsageError.at("--margin-mode", "is isolated or cross, for --from bybit only")
     try:
-        return readers[venue](raw)
+        if venue == "binance":
+            return payloads.from_binance_position_risk(raw)
+        return payloads.from_bybit_position_list(raw, margin_mode)
     except AccountError as error:
         raise _placed(error, str(file)) from None
 

@@ -221,12 +221,14 @@ def account_unit(account: Account, all_units: tuple[Unit, ...]) -> Unit | None:
     return used[0] if len(used) == 1 else pools[0] if len(pools) == 1 else None
 
 
-def ratios(account: Account, unit: Unit) -> tuple[Fraction | None, Fraction | None]:
-    """Give initial margin / equity and maintenance margin / equity; None where equity is not positive."""
-    now = state(account, unit)
-    if now.equity <= 0:
-        return None, None
-    return (None if now.initial is None else now.initial / now.equity), now.maintenance / now.equity
+def backing(account: Account, unit: Unit) -> Fraction:
+    """Give what margin ratios are taken over: equity."""
+    return state(account, unit).equity
+
+
+def shown_ratio(unit: Unit, value: Fraction) -> Fraction:
+    """Binance prints no ratio to be met; it stays exact."""
+    return value
 
 
 def _usd(account: Account, unit: Unit, asset: str) -> Fraction:
@@ -253,6 +255,9 @@ def _initial_with_orders(held: tuple[Position, ...], orders: tuple[Order, ...], 
 
     In hedge mode each leg carries its own orders: a buy order opens long, a sell order opens short.
     """
+    if position_mode == "hedge":
+        legs: tuple[Position | Order, ...] = (*held, *orders)
+        return total(EXACT.initial(leg.value, leg.leverage, NO_RESERVE) if leg.leverage else None for leg in legs)
     leverage = held[0].leverage if held else orders[0].leverage
     if leverage is None:
         return None
@@ -261,9 +266,7 @@ def _initial_with_orders(held: tuple[Position, ...], orders: tuple[Order, ...], 
     longs = sum((p.value for p in held if p.side > 0), start=Fraction(0))
     shorts = sum((p.value for p in held if p.side < 0), start=Fraction(0))
     net = longs - shorts
-    one_way = max(abs(net + bids), abs(net - asks))
-    value = longs + bids + shorts + asks if position_mode == "hedge" else one_way
-    return EXACT.initial(value, leverage, NO_RESERVE)
+    return EXACT.initial(max(abs(net + bids), abs(net - asks)), leverage, NO_RESERVE)
 
 
 def _isolated_orders(account: Account, asset: str) -> Fraction | None:

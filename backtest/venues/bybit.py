@@ -235,16 +235,14 @@ def account_unit(account: Account, all_units: tuple[Unit, ...]) -> Unit | None:
     return next((unit for unit in all_units if unit.kind == "cross"), None)
 
 
-def ratios(account: Account, unit: Unit) -> tuple[Fraction | None, Fraction | None]:
-    """Give initial and maintenance margin over equity; in cross over equity + order loss - haircut loss, 4 decimals."""
-    now = state(account, unit)
-    base = now.equity + _order_effects(account, unit)
-    if base <= 0:
-        return None, None
-    initial, maintenance = None if now.initial is None else now.initial / base, now.maintenance / base
-    if unit.kind != "cross":
-        return initial, maintenance
-    return None if initial is None else cut(initial, RATE_DECIMALS), cut(maintenance, RATE_DECIMALS)
+def backing(account: Account, unit: Unit) -> Fraction:
+    """Give what margin ratios are taken over: equity; in cross equity + order loss - haircut loss."""
+    return state(account, unit).equity + _order_effects(account, unit)
+
+
+def shown_ratio(unit: Unit, value: Fraction) -> Fraction:
+    """Cut the rates of a cross pool to 4 decimals."""
+    return cut(value, RATE_DECIMALS) if unit.kind == "cross" else value
 
 
 def equity_terms(account: Account, unit: Unit) -> tuple[Term, ...]:

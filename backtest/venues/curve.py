@@ -10,7 +10,7 @@ from backtest.errors import Problem, UsageError
 from backtest.venues.account import Position, Unit
 from backtest.venues.exact import cut, text, to_fraction
 from backtest.venues.formulas import FORMULAS
-from backtest.venues.report import Result, compute, unit_of
+from backtest.venues.report import Result, buffer_of, compute, unit_of
 
 POINTS = 61
 BEYOND = Fraction(1, 4)  # share of the way from entry to bankruptcy that is drawn beyond each end
@@ -169,10 +169,10 @@ def _curve(result: Result) -> Curve:
 
 def _point(result: Result, unit: Unit, symbol: str, mark: Fraction) -> Point:
     account = result.source
-    now = FORMULAS[account.venue].state(account, unit.at(symbol, mark))
+    moved = unit.at(symbol, mark)
+    now = FORMULAS[account.venue].state(account, moved)
     assert now.initial is not None
-    width = now.initial - now.maintenance
-    return Point(mark, now.equity, now.initial, now.maintenance, now.headroom / width if width > 0 else None)
+    return Point(mark, now.equity, now.initial, now.maintenance, buffer_of(account, moved))
 
 
 def _fraction(value: str | None) -> Fraction | None:

@@ -6,11 +6,20 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
+from backtest.units import E8, time_ms
 from backtest.venues.account import Account, Position, Term, Unit
 from backtest.venues.auto_exchange import debts, facts, payments
 from backtest.venues.exact import text
 from backtest.venues.formulas import FORMULAS, Rounding
-from backtest.venues.report import Result, bankruptcy_boundary, liquidation_boundary, unit_of
+from backtest.venues.funding import funding_terms
+from backtest.venues.report import (
+    Result,
+    bankruptcy_boundary,
+    buffer_of,
+    liquidation_boundary,
+    ratio_of,
+    unit_of,
+)
 from backtest.venues.solve import Boundary
 
 DECIMALS = 8
@@ -64,6 +73,7 @@ def _position_steps(account: Account, position: Position) -> Iterator[Step]:
     sign = "" if position.side > 0 else "-"
     yield Step(f"{name}: unrealised profit", f"{sign}{size} × {profit}", _t(position.unrealized), sources["value"])
     yield from _margin_steps(account, unit, position, name)
+    yield _funding_step(account, position)
     if unit.kind == "isolated":
         yield from _state_steps(account, unit, name)
     if unit.kind == "portfolio":
@@ -83,6 +93,18 @@ def _position_steps(account: Account, position: Position) -> Iterator[Step]:
         formula = f"{size} / ({value})" if position.inverse else f"({value}) / {size}"
         what = "all of the margin lost, fee reserve included: "
         yield Step(f"{name}: takeover fill price", what + formula, _t(taken), sources["fill"])
+
+
+def _funding_step(account: Account, position: Position) -> Step:
+    """Show the most that one funding payment by formula can take: it leaves the wallet, and so moves liquidation."""
+    first = position.ladder.rows[0]
+    at_ms = account.as_of_ms if account.as_of_ms is not None else time_ms("2100-01-01")
+    leverage_e2 = None if first.max_leverage is None else int(first.max_leverage * 100)
+    terms = funding_terms(account.venue, position.symbol, at_ms, int(first.rate * E8), leverage_e2)
+    often = f"every {terms.interval_hours} h" + (", hourly once the cap is reached" if terms.hourly_at_cap else "")
+    cap = Fraction(terms.cap_e8, E8)
+    formula = f"{_t(position.value)} × {_t(cap)} by the formula of the cap, {often}"
+    return Step(f"{position.name}: largest funding payment", formula, _t(position.value * cap), terms.source)
 
 
 def _margin_steps(account: Account, unit: Unit, position: Position, name: str) -> Iterator[Step]:
@@ -144,14 +166,17 @@ def _exchange_steps(account: Account, unit: Unit) -> Iterator[Step]:
 def _ratio_steps(account: Account, unit: Unit, name: str) -> Iterator[Step]:
     formulas = FORMULAS[account.venue]
     sources, now = formulas.SOURCES, formulas.state(account, unit)
-    ratio = formulas.ratios(account, unit)[1]
+    backing, ratio = formulas.backing(account, unit), ratio_of(account, unit, now.maintenance)
+    if backing != now.equity:
+        formula = _sum_text((Term("equity", now.equity), Term("orders", backing - now.equity)))
+        yield Step(f"{name}: behind the margins", formula, _t(backing), sources["equity"])
     if ratio is not None:
-        formula = f"{_t(now.maintenance)} / {_t(now.equity)}"
+        formula = f"{_t(now.maintenance)} / {_t(backing)}"
         yield Step(f"{name}: margin ratio, 1 is liquidation", formula, _t(ratio), sources["trigger"])
-    if now.initial is not None and now.initial > now.maintenance:
-        width = now.initial - now.maintenance
-        formula = f"({_t(now.equity)} - {_t(now.maintenance)}) / ({_t(now.initial)} - {_t(now.maintenance)})"
-        yield Step(f"{name}: buffer, 0 is liquidation", formula, _t(now.headroom / width), "definition")
+    buffer = buffer_of(account, unit)
+    if buffer is not None and now.initial is not None:
+        formula = f"({_t(backing)} - {_t(now.maintenance)}) / ({_t(now.initial)} - {_t(now.maintenance)})"
+        yield Step(f"{name}: buffer, 0 is liquidation", formula, _t(buffer), "definition")
 
 
 def _boundary_step(
@@ -168,7 +193,8 @@ def _boundary_step(
 
 
 def _sum_text(terms: Iterable[Term]) -> str:
-    return " + ".join(f"{_t(amount)} ({name})" for name, amount in terms) or "0"
+    parts = [f"{'-' if amount < 0 else '+'} {_t(abs(amount))} ({name})" for name, amount in terms]
+    return " ".join(parts).removeprefix("+ ") or "0"
 
 
 def _t(value: Fraction) -> str:

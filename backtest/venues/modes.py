@@ -56,18 +56,14 @@ def _leverage(account: Account) -> Iterator[Problem]:
             if not known or (account.venue == "bybit" and account.era != "classic"):
                 yield Problem(f"{where}.leverage", "is missing")
             continue
-        largest = position.ladder.max_notional(position.leverage)
-        if largest is None or position.value <= largest:
-            continue
-        row = position.ladder.row(position.value)
-        most = max((r.max_leverage for r in position.ladder.rows if r.max_leverage is not None), default=None)
-        allowed = row.max_leverage if row.max_leverage is not None else most
-        yield Problem(
-            f"{where}.leverage",
-            f"{text(position.leverage)}x is over the tier's maximum of {text(allowed) if allowed else '?'}x "
-            f"at a value of {text(position.value, 2)} {position.settle_asset}",
-            "lower the leverage or the quantity",
-        )
+        allowed = position.ladder.row(position.value).max_leverage  # above the last cap: of the last tier
+        if allowed is not None and position.leverage > allowed:
+            yield Problem(
+                f"{where}.leverage",
+                f"{text(position.leverage)}x is over the tier's maximum of {text(allowed)}x "
+                f"at a value of {text(position.value, 2)} {position.settle_asset}",
+                "lower the leverage or the quantity",
+            )
 
 
 def _wallets(account: Account) -> Iterator[Problem]:

@@ -10,7 +10,9 @@ from decimal import Decimal
 from typing import Any
 
 from backtest.errors import AccountError
-from backtest.units import time_text
+from backtest.units import e8_text, time_ms, time_text
+from backtest.venues.contracts import contract_at
+from backtest.venues.symbols import load_table
 
 
 def from_binance_position_risk(raw: object) -> dict[str, Any]:
@@ -32,10 +34,12 @@ def from_binance_position_risk(raw: object) -> dict[str, Any]:
     }
 
 
-def from_bybit_position_list(raw: object) -> dict[str, Any]:
+def from_bybit_position_list(raw: object, margin_mode: str | None = None) -> dict[str, Any]:
     """Convert the answer of GET /v5/position/list, whole or its list.
 
-    In isolated mode the margin beyond the initial margin, `positionBalance` - `positionIM`, is extra margin.
+    In isolated mode the margin beyond the initial margin, `positionBalance` - `positionIM`, is extra margin. Unified
+    accounts no longer say their mode in a position (`tradeMode` stays 0): `margin_mode` says it. The tick size is that
+    of the packaged contract, where there is one.
 
     Raises AccountError where the answer has another form.
     """
@@ -43,10 +47,11 @@ def from_bybit_position_list(raw: object) -> dict[str, Any]:
     moments = (
         [raw.get("time")] if isinstance(raw, Mapping) and raw.get("time") else [r.get("updatedTime") for r in rows]
     )
-    positions = [_bybit_position(row) for row in rows]
+    day = _day(moments)
+    positions = [_bybit_position(row, day, margin_mode) for row in rows]
     return {
         "venue": "bybit",
-        "as_of": _day(moments),
+        "as_of": day,
         "margin_mode": _common_mode(positions),
         "position_mode": "hedge" if any(int(row.get("positionIdx") or 0) for row in rows) else "one_way",
         "collateral": [],
@@ -71,8 +76,9 @@ def _binance_position(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _bybit_position(row: Mapping[str, Any]) -> dict[str, Any]:
-    isolated = int(row.get("tradeMode") or 0) == 1
+def _bybit_position(row: Mapping[str, Any], day: str | None, margin_mode: str | None) -> dict[str, Any]:
+    stated = "isolated" if int(row.get("tradeMode") or 0) == 1 else "cross"
+    isolated = (margin_mode or stated) == "isolated"
     held, initial = row.get("positionBalance"), row.get("positionIM")
     extra = Decimal(str(held)) - Decimal(str(initial)) if isolated and held and initial else Decimal(0)
     return {
@@ -83,8 +89,17 @@ def _bybit_position(row: Mapping[str, Any]) -> dict[str, Any]:
         "mark_price": row["markPrice"],
         "leverage": row["leverage"],
         "extra_margin": format(extra, "f"),
+        "tick_size": _tick_size(row["symbol"], day),
         "margin_mode": "isolated" if isolated else "cross",
     }
+
+
+def _tick_size(symbol: str, day: str | None) -> str | None:
+    """Give the tick of a packaged contract."""
+    if symbol not in load_table("bybit", "contracts")["symbols"]:
+        return None
+    tick_e8 = contract_at("bybit", symbol, time_ms(day or "2100-01-01")).price_tick_e8
+    return e8_text(tick_e8) if tick_e8 else None
 
 
 def _rows(raw: object, key: str) -> list[Mapping[str, Any]]:

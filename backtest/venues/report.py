@@ -140,18 +140,33 @@ def bankruptcy_boundary(account: Account, unit: Unit, symbol: str) -> Boundary |
     )
 
 
+def ratio_of(account: Account, unit: Unit, margin: Fraction | None) -> Fraction | None:
+    """Give a margin over what backs it; None where nothing does."""
+    formulas = FORMULAS[account.venue]
+    backing = formulas.backing(account, unit)
+    return None if margin is None or backing <= 0 else formulas.shown_ratio(unit, margin / backing)
+
+
+def buffer_of(account: Account, unit: Unit) -> Fraction | None:
+    """Give (what backs the margins - maintenance) / (initial - maintenance); None where initial is not the larger."""
+    formulas = FORMULAS[account.venue]
+    now = formulas.state(account, unit)
+    if now.initial is None or now.initial <= now.maintenance:
+        return None
+    return (formulas.backing(account, unit) - now.maintenance) / (now.initial - now.maintenance)
+
+
 def _account_figures(account: Account, unit: Unit | None) -> AccountFigures:
     if unit is None:
         return AccountFigures()
     formulas = FORMULAS[account.venue]
     now = formulas.state(account, unit)
-    initial_ratio, ratio = formulas.ratios(account, unit)
     return AccountFigures(
         equity=_amount(now.equity),
         initial_margin=_amount(now.initial),
-        initial_margin_ratio=_ratio(initial_ratio),
+        initial_margin_ratio=_ratio(ratio_of(account, unit, now.initial)),
         maintenance_margin=_amount(now.maintenance),
-        margin_ratio=_ratio(ratio),
+        margin_ratio=_ratio(ratio_of(account, unit, now.maintenance)),
         available=_amount(formulas.available(account, unit)),
         uni_mmr=_ratio(now.equity / now.maintenance) if unit.kind == "portfolio" and now.maintenance else None,
     )
@@ -164,7 +179,6 @@ def _position_figures(account: Account, unit: Unit, position: Position) -> Posit
     portfolio = unit.kind == "portfolio"  # account figures only
     liquidation = None if portfolio else liquidation_boundary(account, unit, position.symbol)
     bankruptcy = None if portfolio else bankruptcy_boundary(account, unit, position.symbol)
-    width = None if now.initial is None else now.initial - now.maintenance
     tier = position.ladder.index(formulas.tier_value(account, unit, position)) + 1
     largest = position.ladder.max_notional(position.leverage) if position.leverage else None
     return PositionFigures(
@@ -175,8 +189,8 @@ def _position_figures(account: Account, unit: Unit, position: Position) -> Posit
         equity=None if portfolio else _amount(now.equity),
         initial_margin=None if portfolio or own.initial is None else _margin(account, own.initial),
         maintenance_margin=_margin(account, own.maintenance),
-        margin_ratio=None if portfolio else _ratio(formulas.ratios(account, unit)[1]),
-        buffer=_ratio(now.headroom / width) if width is not None and width > 0 and not portfolio else None,
+        margin_ratio=None if portfolio else _ratio(ratio_of(account, unit, now.maintenance)),
+        buffer=None if portfolio else _ratio(buffer_of(account, unit)),
         liquidation_price=_price(formulas.price, position, liquidation),
         displayed_liquidation_price=_amount(formulas.displayed(account, unit, position.symbol)),
         bankruptcy_price=_price(formulas.bankruptcy_price, position, bankruptcy),

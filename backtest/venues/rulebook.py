@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from backtest.units import E8, time_ms, to_e8
+from backtest.units import time_ms, to_e8
 from backtest.venues.symbols import load_table
 
 LiquidationProcedure = Literal["ioc", "takeover"]
@@ -31,8 +31,6 @@ class Rulebook:
     initial_price_cross: str
     maintenance_price: str
     release: str
-    funding_interval_hours: int
-    funding_cap_share_e8: int
 
 
 def rulebook(venue: str, at_ms: int, era: str | None = None) -> Rulebook:
@@ -57,23 +55,7 @@ def rulebook(venue: str, at_ms: int, era: str | None = None) -> Rulebook:
         initial_price_cross=facts["initial_price_cross"],
         maintenance_price=facts["maintenance_price"],
         release=table["release"]["default"],
-        funding_interval_hours=table["funding"]["interval_hours"],
-        funding_cap_share_e8=to_e8(table["funding"]["cap_share"]),
     )
-
-
-def funding_cap_e8(rules: Rulebook, rate_e8: int, max_leverage_e2: int) -> int:
-    """Give the largest funding rate by formula, from tier 1; a symbol may have a cap set by hand instead.
-
-    Binance: share x maintenance rate. Bybit: min(share x (initial rate - maintenance rate), maintenance rate).
-
-    >>> funding_cap_e8(rulebook("bybit", time_ms("2025-11-08")), 500_000, 10_000)
-    375000
-    """
-    if rules.venue == "binance":
-        return rules.funding_cap_share_e8 * rate_e8 // E8
-    initial_e8 = 100 * E8 // max_leverage_e2
-    return min(rules.funding_cap_share_e8 * (initial_e8 - rate_e8) // E8, rate_e8)
 
 
 def _in_force(steps: list[dict[str, Any]], at_ms: int) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from backtest.units import E8, time_ms, to_e8
 from backtest.venues.exact import EXACT
 from backtest.venues.explain import explain
+from backtest.venues.funding import funding_terms
 from backtest.venues.report import compute
-from backtest.venues.rulebook import funding_cap_e8, rulebook
 from tests.venues.cases import account_named
 
 Account = dict[str, Any]
@@ -68,7 +68,7 @@ def closing_fee_at_bankruptcy() -> Fraction:
 
 
 def funding_cap() -> Fraction:
-    return Fraction(funding_cap_e8(rulebook("bybit", time_ms("2026-01-01")), to_e8("0.005"), 10_000), E8)
+    return Fraction(funding_terms("bybit", "BTCUSDT", time_ms("2026-01-01"), to_e8("0.005"), 10_000).cap_e8, E8)
 
 
 FAQ = "Binance FAQ b3c689c1f50a44cabb3a84e663b81d93"

@@ -106,7 +106,7 @@ def test_the_parts_of_a_pool_are_shown_and_add_up() -> None:
     )
     result = compute(held)
     equity, maintenance = (steps_of(held, f"pool in USD: {what}")[0] for what in ("equity", "maintenance"))
-    assert equity.formula == "200 (USDT at its ratio) + 57000 (BTC at its ratio) + -1000 (profit of AAAUSDT long)"
+    assert equity.formula == "200 (USDT at its ratio) + 57000 (BTC at its ratio) - 1000 (profit of AAAUSDT long)"
     assert equity.result == result.account.equity == "56200"
     assert maintenance.formula == "90 (AAAUSDT long) + 8 (order in AAAUSDT) + 32 (borrowed USDT)"
     assert maintenance.result == result.account.maintenance_margin == "130"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import pytest
 
+from backtest.venues.exact import text
 from backtest.venues.explain import explain
 from backtest.venues.report import compute
 
@@ -219,6 +221,34 @@ def test_bybit_shows_the_era_before_while_the_change_over_is_uncertain() -> None
     assert steps[0].label == "AAAUSDT: era"
     assert steps[0].result == "910"
     assert compute(held).positions[0].liquidation_price == "909.090909090909"
+
+
+def test_binance_hedge_legs_each_have_their_leverage() -> None:
+    """1000 / 10 + 500 / 5 + an order of 200 / 5."""
+    legs = (position(qty="1"), position(side="short", qty="0.5", leverage="5"))
+    order = {"symbol": "AAAUSDT", "side": "sell", "qty": "0.2", "price": "1000", "leverage": "5"}
+    assert compute(account(*legs, position_mode="hedge", orders=[order])).account.initial_margin == "240"
+
+
+@pytest.mark.parametrize("venue", ["binance", "bybit"])
+def test_above_the_last_cap_the_last_tier_holds(venue: str) -> None:
+    """1.2 million over a last cap of 1 million: 24000 - 500."""
+    figures = compute(account(position(qty="1200"), venue=venue)).positions[0]
+    assert (figures.tier, figures.maintenance_margin, figures.max_notional) == (2, "23500", "1000000")
+
+
+def test_what_orders_lose_lowers_what_the_ratio_is_taken_over() -> None:
+    """A buy at 1100 starts with a loss of 100: 111 / 4900, and the buffer over the same."""
+    order = {"symbol": "AAAUSDT", "side": "buy", "qty": "1", "price": "1100", "leverage": "10"}
+    held = account(position(), venue="bybit", orders=[order])
+    result = compute(held)
+    assert result.account.equity == "5000"
+    assert (result.account.maintenance_margin, result.account.initial_margin) == ("111", "1110")
+    assert result.account.margin_ratio == "0.0226"
+    assert result.positions[0].buffer == text(Fraction(4900 - 111, 1110 - 111), 8)
+    formulas = [step.formula for step in explain(result)]
+    assert "5000 (equity) - 100 (orders)" in formulas
+    assert "111 / 4900" in formulas
 
 
 def test_isolated_accounts_have_no_account_figures() -> None:

@@ -53,8 +53,25 @@ def test_bybit_answer_keeps_extra_margin() -> None:
     account = from_bybit_position_list({"result": {"list": [row], "category": "linear"}, "time": 1786060800000})
     figures = compute(account).positions[0]
     assert figures.initial_margin == "821.56"
-    assert figures.liquidation_price is not None
-    assert figures.liquidation_price.startswith("36380.25")
+    assert figures.liquidation_price == "36380.3"  # 36380.25 on the tick above
+
+
+def test_a_bybit_answer_that_does_not_say_its_mode_takes_it_from_the_caller() -> None:
+    row = {
+        "symbol": "XYZUSDT",
+        "side": "Sell",
+        "size": "2",
+        "avgPrice": "100",
+        "markPrice": "90",
+        "leverage": "5",
+        "tradeMode": 0,
+        "positionBalance": "50",
+        "positionIM": "41",
+    }
+    unsaid, said = from_bybit_position_list([row]), from_bybit_position_list([row], "isolated")
+    assert (unsaid["margin_mode"], unsaid["positions"][0]["extra_margin"]) == ("cross", "0")
+    assert (said["margin_mode"], said["positions"][0]["extra_margin"]) == ("isolated", "9")
+    assert said["positions"][0]["tick_size"] is None  # no packaged contract
 
 
 @pytest.mark.parametrize("raw", [None, {"code": -2015, "msg": "Invalid key"}, [1]])

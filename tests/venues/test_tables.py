@@ -13,7 +13,8 @@ from backtest.errors import CoverageError
 from backtest.units import DAY_MS, time_ms
 from backtest.venues.contracts import contract_at
 from backtest.venues.fees import taker_fee_e8, taker_fee_steps
-from backtest.venues.rulebook import funding_cap_e8, rulebook
+from backtest.venues.funding import funding_terms
+from backtest.venues.rulebook import rulebook
 from backtest.venues.symbols import load_table, normalize_symbol
 from backtest.venues.tiers import as_of, fidelity, read_tiers, tier_tables
 
@@ -169,5 +170,30 @@ def test_venues_differ_in_what_a_liquidation_leaves() -> None:
 
 def test_funding_caps_follow_from_tier_one() -> None:
     """Bybit BTCUSDT: 0.375 %; Binance BTCUSDT: 0.3 %."""
-    assert funding_cap_e8(rulebook("bybit", time_ms("2026-01-01")), 500_000, 10_000) == 375_000
-    assert funding_cap_e8(rulebook("binance", time_ms("2026-01-01")), 400_000, 15_000) == 300_000
+    assert funding_terms("bybit", "BTCUSDT", time_ms("2026-01-01"), 500_000, 10_000).cap_e8 == 375_000
+    assert funding_terms("binance", "BTCUSDT", time_ms("2026-01-01"), 400_000, 15_000).cap_e8 == 300_000
+
+
+def test_funding_caps_of_a_symbol_change_at_their_day() -> None:
+    """SOLUSDT reached -2 %, its bracket-1 rate, in November 2022."""
+    caps = [
+        funding_terms("binance", "SOLUSDT", time_ms(day), 2_000_000, 5_000).cap_e8
+        for day in ("2022-11-08", "2022-11-09")
+    ]
+    assert caps == [1_500_000, 2_000_000]
+
+
+def test_a_funding_cap_of_bybit_is_no_more_than_the_maintenance_rate() -> None:
+    assert funding_terms("bybit", "LTCUSDT", time_ms("2026-01-01"), 1_000_000, 2_500).cap_e8 == 1_000_000
+    assert funding_terms("bybit", "LTCUSDT", time_ms("2026-01-01"), 1_000_000, None).cap_e8 == 1_000_000
+
+
+def test_the_cap_may_make_funding_hourly_from_a_day_on() -> None:
+    days = ("2025-05-01", "2025-05-02", "2025-10-29", "2025-10-30")
+    binance, bybit = (
+        [funding_terms(venue, "XRPUSDT", time_ms(day), 500_000, 10_000).hourly_at_cap for day in days]
+        for venue in ("binance", "bybit")
+    )
+    assert binance == [False, True, True, True]
+    assert bybit == [False, False, False, True]
+    assert not funding_terms("bybit", "BTCUSDT", time_ms("2026-01-01"), 500_000, 10_000).hourly_at_cap
