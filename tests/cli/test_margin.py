@@ -137,6 +137,10 @@ def test_a_raw_answer_of_a_venue_is_taken_with_the_balance_of_its_pool(
     assert "collateral" in lines[0]
     code, lines = refused("margin", "raw.json", "--from", "kraken")
     assert (code, len(lines)) == (2, 1)
+    for venue, mode in (("binance", "isolated"), ("bybit", "portfolio")):
+        code, lines = refused("margin", "raw.json", "--from", venue, "--margin-mode", mode)
+        assert (code, len(lines)) == (2, 1)
+        assert "--margin-mode" in lines[0]
     code, lines = refused("margin", "raw.json", "--from", "bybit")
     assert (code, len(lines)) == (8, 1)
     assert "raw.json" in lines[0]

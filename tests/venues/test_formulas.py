@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from math import ceil, floor
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backtest.engine import margin as kernel
@@ -17,6 +17,7 @@ from backtest.venues.tiers import read_tiers
 from tests.venues.test_engine_agrees import CASES, Case
 from tests.venues.test_engine_agrees import kernel as kernel_figures
 
+PATIENT = settings(deadline=None)  # the first call compiles
 SIDES = st.sampled_from((1, -1))
 AMOUNT = st.integers(-(10**15), 10**15)
 POSITIVE = st.integers(1, 10**15)
@@ -33,6 +34,7 @@ def natural(units: int) -> Fraction:
     return Fraction(units, E8)
 
 
+@PATIENT
 @given(CASES)
 def test_equity_and_margins(case: Case) -> None:
     equity, maintenance, initial = kernel_figures(case, 0, case.mark)
@@ -44,12 +46,14 @@ def test_equity_and_margins(case: Case) -> None:
     assert initial == ceil(EXACT.initial(value, Fraction(case.leverage), Fraction(0)) * E8)
 
 
+@PATIENT
 @given(SIDES, POSITIVE, st.integers(100, 15_000), st.integers(0, 10**6))
 def test_the_fee_reserve(side: int, cost: int, leverage_e2: int, fee: int) -> None:
     exact = EXACT.fee_reserve(natural(cost), side, Fraction(leverage_e2, 100), natural(fee))
     assert kernel.fee_reserve(cost, side, leverage_e2, fee) == ceil(exact * E8)
 
 
+@PATIENT
 @given(AMOUNT, POSITIVE, POSITIVE, LIMIT)
 def test_the_thresholds(equity: int, maintenance: int, more: int, limit: int) -> None:
     ties = (equity, maintenance + more * limit // E8, maintenance * E8 // max(limit, 1))
@@ -62,6 +66,7 @@ def test_the_thresholds(equity: int, maintenance: int, more: int, limit: int) ->
         assert decided(one, maintenance, maintenance + more, limit) == exact
 
 
+@PATIENT
 @given(SIDES, POSITIVE, AMOUNT)
 def test_nothing_is_left_at_the_bankruptcy_value(side: int, cost: int, wallet: int) -> None:
     value = EXACT.bankruptcy_value(side, natural(cost), natural(wallet))
