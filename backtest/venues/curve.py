@@ -29,7 +29,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """One position over a range of marks.
+    """One position over a range of marks; amounts are in `asset`.
 
     `buffer_share`: the way from entry to liquidation as a share of the way to bankruptcy. `move`: the same way as a
     share of the entry price. `takeover_price`: the fill of a takeover, closing fee inside. Prices are exact; None where
@@ -37,6 +37,7 @@ class Curve:
     """
 
     result: Result
+    asset: str
     points: tuple[Point, ...]
     entry_price: Fraction
     break_even: Fraction
@@ -156,6 +157,7 @@ def _curve(result: Result) -> Curve:
     towards = liquidation is not None and bankruptcy is not None and entry != bankruptcy
     return Curve(
         result=result,
+        asset=unit.asset,
         points=tuple(_point(result, unit, position.symbol, mark) for mark in marks),
         entry_price=entry,
         break_even=entry * (1 + position.side * fee) / (1 - position.side * fee),

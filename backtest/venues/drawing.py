@@ -6,7 +6,7 @@ import html
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
-from backtest.venues.curve import Curve
+from backtest.venues.curve import Curve, Point
 from backtest.venues.exact import text
 
 WIDTH, HEIGHT = 72, 18
@@ -19,7 +19,8 @@ PAGE = """<!doctype html>
 body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 900px; margin: 2rem auto; padding: 0 1rem; color: #1f2328 }}
 table {{ border-collapse: collapse; font-variant-numeric: tabular-nums }}
 td, th {{ padding: .2rem .8rem; text-align: right; border-bottom: 1px solid #d1d9e0 }}
-svg {{ width: 100%; height: auto }} svg text {{ font-size: 12px; fill: #59636e }}
+svg {{ width: 100%; height: auto }}
+svg text {{ font-size: 12px; fill: #59636e; paint-order: stroke; stroke: #fff; stroke-width: 4px }}
 </style></head><body>
 <h1>{title}</h1>
 {svg}
@@ -91,6 +92,10 @@ def _svg(curve: Curve) -> Iterator[str]:
         return f"{float(SVG_HEIGHT - MARGIN - (SVG_HEIGHT - 2 * MARGIN) * (amount - low) / (high - low)):.1f}"
 
     yield f'<svg viewBox="0 0 {SVG_WIDTH} {SVG_HEIGHT}" role="img" aria-label="equity and margins over the mark">'
+    alive = _alive(curve)
+    over = [f"{x(point.mark)},{y(point.equity)}" for point in alive]
+    under = [f"{x(point.mark)},{y(point.maintenance_margin)}" for point in reversed(alive)]
+    yield f'<polygon points="{" ".join(over + under)}" fill="#ddf4ff"/>'
     for step in range(5):
         amount = low + (high - low) * step / 4
         yield f'<text x="4" y="{y(amount)}">{_amount(amount, curve)}</text>'
@@ -104,9 +109,23 @@ def _svg(curve: Curve) -> Iterator[str]:
     for number, (name, _, colour) in enumerate(LINES):
         path = " ".join(f"{x(point.mark)},{y(getattr(point, name))}" for point in curve.points)
         yield f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>'
-        place = MARGIN + 160 * number
-        yield f'<text x="{place}" y="{SVG_HEIGHT - 4}" style="fill:{colour}">{name.replace("_", " ")}</text>'
+        yield _legend(MARGIN + 120 * number, name.replace("_", " "), colour)
+    yield _legend(MARGIN + 120 * len(LINES) + 40, "shaded: the buffer, from entry to liquidation", "#0969da")
+    yield f'<text x="4" y="14">{html.escape(curve.asset)}</text>'
+    yield f'<text x="{SVG_WIDTH - 4}" y="{SVG_HEIGHT - 4}" text-anchor="end">mark price</text>'
     yield "</svg>"
+
+
+def _legend(place: int, name: str, colour: str) -> str:
+    return f'<text x="{place}" y="{SVG_HEIGHT - 4}" style="fill:{colour}">{name}</text>'
+
+
+def _alive(curve: Curve) -> list[Point]:
+    """Give the points between entry and liquidation, where the buffer is used up."""
+    if curve.liquidation_price is None:
+        return []
+    low, high = sorted((curve.entry_price, curve.liquidation_price))
+    return [point for point in curve.points if low <= point.mark <= high]
 
 
 def _verticals(curve: Curve) -> Iterator[tuple[str, Fraction]]:

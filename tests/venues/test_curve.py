@@ -67,6 +67,11 @@ def test_more_margin_moves_liquidation_away() -> None:
     assert far < near
 
 
+def towards(drawn: Curve) -> int:
+    """-1 where liquidation lies under the entry."""
+    return -1 if drawn.result.positions[0].side == "long" else 1
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -81,7 +86,15 @@ def test_drawings_are_complete(changes: dict[str, str]) -> None:
     drawn = curve(**changes)
     assert len(draw_text(drawn).splitlines()) == 28 + (drawn.takeover_price is not None)
     page = draw_html(drawn)
-    ElementTree.fromstring(page[page.index("<svg") : page.index("</svg>") + 6])
+    svg = ElementTree.fromstring(page[page.index("<svg") : page.index("</svg>") + 6])
+    assert len(svg.findall("polyline")) == 3
+    shaded = svg.findall("polygon")[0].get("points", "").split()
+    inside = [
+        p
+        for p in drawn.points
+        if p.equity > p.maintenance_margin and (p.mark - drawn.entry_price) * towards(drawn) >= 0
+    ]
+    assert len(shaded) == (2 * len(inside) if drawn.liquidation_price else 0)
     assert "http" not in page
 
 

@@ -121,6 +121,62 @@ def test_bybit_isolated_price_is_the_published_formula(content: dict[str, Any]) 
 
 
 @FAST
+@given(accounts(("binance coin",)))
+def test_coin_margined_price_is_the_published_formula_at_its_own_bracket(content: dict[str, Any]) -> None:
+    """Q S (rate + side) / (W + deduction + side Q S / E)."""
+    account = read_account(content)
+    position = account.positions[0]
+    unit = unit_of(account, position)
+    found = liquidation_boundary(account, unit, position.symbol)
+    assume(found is not None)
+    assert found is not None
+    assert position.leverage is not None
+    alone = position.entry_value / position.leverage + position.extra_margin
+    wallet = alone if unit.kind == "isolated" else account.balance("BTC")
+    row = position.ladder.row(position.value_at(found.price))
+    under = wallet + row.deduction + position.side * position.size / position.entry_price
+    assert found.price * under == position.size * (row.rate + position.side)
+
+
+@FAST
+@given(accounts(("bybit inverse",)))
+def test_bybit_inverse_isolated_price_is_the_published_formula(content: dict[str, Any]) -> None:
+    account = read_account(content | {"margin_mode": "isolated"})
+    position = account.positions[0]
+    found = liquidation_boundary(account, unit_of(account, position), position.symbol)
+    assume(found is not None)
+    assert found is not None
+    assert position.leverage is not None
+    side, value = position.side, position.entry_value
+    margin = value / position.leverage
+    if account.era == "uta_mark":
+        row = position.ladder.row(position.value_at(found.price))
+        added = position.extra_margin / (1 + side * account.taker_fee)
+        assert found.price * (value + side * (margin + added + row.deduction)) == position.size * (1 + side * row.rate)
+    else:
+        gap = margin + position.extra_margin - position.ladder.maintenance(value)
+        assert found.price * (value + side * gap) == position.size
+
+
+@FAST
+@given(accounts(("bybit cross", "bybit hedge")))
+def test_bybit_shows_the_estimate_with_maintenance_frozen(content: dict[str, Any]) -> None:
+    """mark - (margin balance - maintenance) / (net size, 4 % more where the coin is borrowed)."""
+    result = compute(content)
+    first = result.source.positions[0]
+    legs = [p for p in result.source.positions if p.symbol == first.symbol]
+    net = sum(p.side * p.qty for p in legs)
+    assume(net)
+    borrowed = result.source.balance("USDT") + sum(p.unrealized for p in result.source.positions) < 0
+    now = FORMULAS["bybit"].state(result.source, unit_of(result.source, first))
+    shown = first.mark_price - now.headroom / (net * (Fraction(104, 100) if borrowed else 1))
+    ours = result.positions[0].displayed_liquidation_price
+    assert (ours is None) == (shown <= 0)
+    if ours is not None:
+        assert 0 <= shown - Fraction(ours) < ONE_TICK
+
+
+@FAST
 @given(accounts(ALONE), st.integers(1, 10**6))
 def test_adding_margin_never_brings_liquidation_nearer(content: dict[str, Any], amount: int) -> None:
     more = {**content, "positions": [dict(content["positions"][0])]}
