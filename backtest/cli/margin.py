@@ -18,6 +18,19 @@ if TYPE_CHECKING:
     from backtest.venues.explain import Step
     from backtest.venues.report import Result
 
+# What a flag of `backtest liq` is called in an account.
+FLAGS = {
+    "account.venue": "--venue",
+    "account.as_of": "--as-of",
+    "account.margin_mode": "--margin-mode",
+    "positions[0].symbol": "--symbol",
+    "positions[0].side": "--side",
+    "positions[0].qty": "--qty",
+    "positions[0].entry_price": "--entry",
+    "positions[0].mark_price": "--entry",
+    "positions[0].leverage": "--leverage",
+    "positions[0].extra_margin": "--extra-margin",
+}
 Explain = Annotated[bool, typer.Option("--explain", help="Show each step of the arithmetic and its source.")]
 
 
@@ -59,7 +72,8 @@ def liq(
             as_of=as_of,
         )
     except AccountError as error:
-        raise _placed(error, "liq") from None
+        problems = (Problem(FLAGS.get(p.where, p.where), p.what, p.remedy) for p in error.problems)
+        raise AccountError(*dict.fromkeys(problems)) from None
     if html is not None:
         html.write_text(draw_html(curve), encoding="utf-8")
         note(f"drawn in {html}")
@@ -99,7 +113,8 @@ def margin(
     problems: list[Problem] = []
     for number, account in enumerate(content if isinstance(content, list) else [content], 1):
         try:
-            where = f"{file} account {number}" if isinstance(content, list) else str(file)
+            name = "stdin" if str(file) == "-" else str(file)
+            where = f"{name} account {number}" if isinstance(content, list) else name
             _show(_computed(account, where), explain=explain, as_json=as_json)
         except AccountError as error:
             problems += error.problems

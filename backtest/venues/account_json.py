@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
 from backtest.errors import AccountError, BacktestError, CoverageError, did_you_mean
-from backtest.units import time_ms
+from backtest.units import time_ms, time_text
 from backtest.venues.account import (
     ERAS,
     MARGIN_MODES,
@@ -26,7 +26,7 @@ from backtest.venues.ladder import Ladder
 from backtest.venues.modes import mode_problems
 from backtest.venues.rulebook import rulebook
 from backtest.venues.symbols import VENUES, load_table, normalize_symbol
-from backtest.venues.tiers import as_of, read_tiers, tier_tables
+from backtest.venues.tiers import TierTable, as_of, fidelity, read_tiers, tier_tables
 
 ACCOUNT_KEYS = (
     "venue",
@@ -319,7 +319,13 @@ class _Reader(Fields):
             known = [*load_table(self.venue, "tiers")["symbols"], *stated]
             return self.fault(f"{where}.symbol", f'unknown symbol "{symbol}"', did_you_mean(symbol, known))
         table = as_of(tables, self.as_of_ms) if self.as_of_ms is not None else tables[-1]
-        return Ladder.of(table.tiers, table.source, coef)
+        return Ladder.of(table.tiers, f"{table.source}; {self.seen(tables, table)}", coef)
+
+    def seen(self, tables: Sequence[TierTable], table: TierTable) -> str:
+        """Say when a table was seen, and how well it is known on the day of the account."""
+        days = f"seen from {time_text(table.first_ms)[:10]} to {time_text(table.last_ms)[:10]}"
+        known = "exact" if self.as_of_ms is None else fidelity(tables, self.as_of_ms, self.as_of_ms)
+        return days if known == "exact" else f"{days}, {known} on the day of the account"
 
     def stated_tiers(self) -> dict[str, Any]:
         tiers = self.content.get("tiers") or {}

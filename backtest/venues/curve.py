@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from backtest.errors import Problem, UsageError
+from backtest.errors import Problem, UsageError, did_you_mean
 from backtest.venues.account import Position, Unit
 from backtest.venues.exact import cut, text, to_fraction
 from backtest.venues.formulas import FORMULAS
 from backtest.venues.report import Result, buffer_of, compute, unit_of
 
 POINTS = 61
+MODES = ("isolated", "cross", "multi_assets")
 BEYOND = Fraction(1, 4)  # share of the way from entry to bankruptcy that is drawn beyond each end
 
 
@@ -103,6 +104,8 @@ def liquidation_curve(
     >>> text(curve.liquidation_price, 2)
     '98393.57'
     """
+    if margin_mode not in MODES:
+        raise UsageError.at("--margin-mode", f'cannot draw "{margin_mode}"', did_you_mean(margin_mode, MODES))
     if (notional is None) == (qty is None):
         raise UsageError.at("--notional, --qty", "give one of them, not both or none")
     position: dict[str, Any] = {

@@ -54,11 +54,13 @@ def test_liq_draws_and_prints_figures_for_people(capsys: pytest.CaptureFixture[s
         ([], 2, "--notional"),
         (["--qty", "1", "--notional", "1"], 2, "--notional"),
         (["--notional", "many"], 2, "many"),
-        (["--qty", "-1"], 8, "qty"),
-        (["--qty", "1", "--venue", "binanc"], 8, 'did you mean "binance"?'),
-        (["--qty", "1", "--symbol", "BTCUSD"], 8, 'did you mean "BTCUSDT"?'),
-        (["--qty", "1", "--leverage", "500"], 8, "leverage"),
-        (["--qty", "1", "--as-of", "soon"], 8, "as_of"),
+        (["--qty", "-1"], 8, "--qty: -1 is not above 0"),
+        (["--qty", "1", "--venue", "binanc"], 8, "--venue: unknown value 'binanc'; did you mean \"binance\"?"),
+        (["--qty", "1", "--symbol", "BTCUSD"], 8, '--symbol: unknown symbol "BTCUSD"; did you mean "BTCUSDT"?'),
+        (["--qty", "1", "--leverage", "500"], 8, "--leverage: 500x is over"),
+        (["--qty", "1", "--as-of", "soon"], 8, "--as-of: "),
+        (["--qty", "1", "--entry", "1.5.2"], 8, "--entry: '1.5.2' is not a decimal number"),
+        (["--qty", "1", "--margin-mode", "portfolio"], 2, '--margin-mode: cannot draw "portfolio"'),
     ],
 )
 def test_liq_refuses_what_cannot_be_a_position(options: list[str], code: int, what: str, refused: Refused) -> None:

@@ -14,6 +14,7 @@ from backtest.units import DAY_MS, time_ms
 from backtest.venues.contracts import contract_at
 from backtest.venues.fees import taker_fee_e8, taker_fee_steps
 from backtest.venues.funding import funding_terms
+from backtest.venues.report import compute
 from backtest.venues.rulebook import rulebook
 from backtest.venues.symbols import load_table, normalize_symbol
 from backtest.venues.tiers import as_of, fidelity, read_tiers, tier_tables
@@ -197,3 +198,19 @@ def test_the_cap_may_make_funding_hourly_from_a_day_on() -> None:
     assert binance == [False, True, True, True]
     assert bybit == [False, False, False, True]
     assert not funding_terms("bybit", "BTCUSDT", time_ms("2026-01-01"), 500_000, 10_000).hourly_at_cap
+
+
+def test_an_account_says_how_well_its_table_is_known() -> None:
+    account = {
+        "venue": "binance",
+        "as_of": "2019-01-01",
+        "margin_mode": "isolated",
+        "positions": [
+            {"symbol": "BTCUSDT", "side": "long", "qty": "1", "entry_price": "9", "mark_price": "9", "leverage": "5"}
+        ],
+    }
+    days = {"2019-01-01": "extrapolated", "2021-12-01": "bounded", "2022-02-13": "", "2099-01-01": "current"}
+    for day, known in days.items():
+        source = compute(account | {"as_of": day}).source.positions[0].ladder.source
+        assert "seen from 20" in source
+        assert source.endswith(f"{known} on the day of the account") if known else source[-10:-6].isdigit()
