@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,9 +24,10 @@ from backtest.study.assumptions import assumptions
 from backtest.study.canonical import resolved
 from backtest.study.config import Study
 from backtest.study.naming import HOLD
-from backtest.study.runner import Progress, SymbolData, Totals, load_symbol, run, study_jobs, terms
+from backtest.study.runner import Progress, SymbolData, Tally, Totals, load, run, study_jobs, terms
 from backtest.study.sensitivity import sensitivity
 from backtest.study.trace import life, trace, worked_liquidation
+from backtest.study.unfinished import INTERRUPTED, Tracked, finished_before, kept_when_interrupted
 from backtest.units import time_text
 
 
@@ -52,7 +54,7 @@ class DryRun:
 def dry_run(study: Study, lake_root: Path, where: str) -> DryRun:
     """Load everything a study needs and count its runs, without replaying any."""
     all_jobs = study_jobs(study, where)
-    loaded = [load_symbol(study, Lake(lake_root), symbol) for symbol in study.market.symbols]
+    loaded = load(study, Lake(lake_root))
     symbols = [
         {
             "symbol": data.symbol,
@@ -79,11 +81,13 @@ def compare(
     reproduce: list[str] | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
+    tally: Tally | None = None,
     stage: Callable[[str], None] | None = None,
 ) -> Comparison:
     """Replay a study and write outcomes, ledger, summary, report, manifest and provenance into a folder.
 
-    When it fails or is interrupted the folder is as it was.
+    When it fails the folder is as it was. When it is interrupted, too, but for `.interrupted` in it, which holds the
+    jobs that were finished: the next call of the same study goes on from them.
     """
     say = stage or (lambda _: None)
     seconds: dict[str, float] = {}
@@ -93,28 +97,36 @@ def compare(
     all_jobs = study_jobs(study, where)
     seconds["rules"] = time.perf_counter() - begin
     with staged(folder) as staging:
+        loaded = load(study, lake)
+        hashes = decisions(study, loaded, all_jobs)
         sink = ParquetSink(staging)
-        say("replaying")
-        loaded, totals = run(study, lake, sink, all_jobs, where, progress, workers)
-        outcomes = sink.close()
-        seconds["run"] = time.perf_counter() - begin - seconds["rules"]
-        seconds["replay"] = totals.replay_seconds
-        say("replaying under other assumptions")
-        mark = time.perf_counter()
-        others = sensitivity(study, loaded, all_jobs)
-        seconds["sensitivity"] = time.perf_counter() - mark
-        say("writing the report")
-        mark = time.perf_counter()
-        coverage = _coverage(loaded)
-        model = build(_report_input(study, loaded, outcomes, staging, coverage, reproduce or [], others))
-        write_atomic(staging / "summary.csv", summary_csv(model.summary).encode())
-        write_atomic(staging / "report.md", render_markdown(model).encode())
-        write_atomic(staging / "report.html", render_model(model).encode())
-        write_manifest(staging, study, decisions(study, loaded, all_jobs), sink.rows, coverage)
-        seconds["report"] = time.perf_counter() - mark
-        seconds["all"] = time.perf_counter() - begin
-        facts = {"runs": totals.runs, "run_bars": totals.run_bars, "bars_visited": totals.bars_visited}
-        write_provenance(staging, seconds, facts)
+        tracked = Tracked(sink)
+        with kept_when_interrupted(staging, tracked, hashes, len(loaded) * len(all_jobs)):
+            say("replaying")
+            totals = run(
+                study, loaded, tracked, all_jobs, where,
+                kept=finished_before(folder, hashes), workers=workers, progress=progress, tally=tally,
+            )  # fmt: skip
+            outcomes = sink.close()
+            seconds["run"] = time.perf_counter() - begin - seconds["rules"]
+            seconds["replay"] = totals.replay_seconds
+            say("replaying under other assumptions")
+            mark = time.perf_counter()
+            others = sensitivity(study, loaded, all_jobs)
+            seconds["sensitivity"] = time.perf_counter() - mark
+            say("writing the report")
+            mark = time.perf_counter()
+            coverage = _coverage(loaded)
+            model = build(_report_input(study, loaded, outcomes, staging, coverage, reproduce or [], others))
+            write_atomic(staging / "summary.csv", summary_csv(model.summary).encode())
+            write_atomic(staging / "report.md", render_markdown(model).encode())
+            write_atomic(staging / "report.html", render_model(model).encode())
+            write_manifest(staging, study, hashes, sink.rows, coverage)
+            seconds["report"] = time.perf_counter() - mark
+            seconds["all"] = time.perf_counter() - begin
+            facts = {"runs": totals.runs, "run_bars": totals.run_bars, "bars_visited": totals.bars_visited}
+            write_provenance(staging, seconds, facts)
+    shutil.rmtree(folder / INTERRUPTED, ignore_errors=True)
     return Comparison(outcomes, model, totals, folder, seconds)
 
 

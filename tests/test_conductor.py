@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -13,13 +14,14 @@ from study.small import make_lake, small_study
 from backtest import conductor
 from backtest.data.disk import sha256_file
 from backtest.data.store import Lake
-from backtest.errors import CoverageError, StudyError
+from backtest.errors import CoverageError, IntegrityError, StudyError
 from backtest.report.terminal import summary_text
 from backtest.schema import RESULT_TABLES
 from backtest.study.canonical import resolved
 from backtest.study.config import Study, parse_study
 from backtest.study.rule_files import load_rules
 from backtest.study.runner import load_symbol, study_jobs
+from backtest.study.unfinished import INTERRUPTED, interrupted
 from backtest.study.verify import verify_runs
 
 COMPARED = {"outcomes.parquet", "transfers.parquet", "fills.parquet", "actions.parquet"} | {
@@ -45,7 +47,7 @@ def finished(lake: Lake, tmp_path_factory: pytest.TempPathFactory) -> conductor.
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "provenance.json"}
+    return {p.name: p.read_bytes() for p in folder.iterdir() if p.name not in ("provenance.json", INTERRUPTED)}
 
 
 def test_a_comparison_leaves_its_tables_summary_report_and_manifest(finished: conductor.Comparison) -> None:
@@ -141,20 +143,75 @@ def test_a_study_in_which_nothing_is_liquidated_has_a_report_too(lake: Lake, tmp
     assert (tmp_path / "report.html").stat().st_size > 0
 
 
-def test_an_interrupted_call_leaves_the_folder_as_it_was(lake: Lake, tmp_path: Path) -> None:
+def interrupted_at(share: float) -> Callable[[int, int], None]:
     def interrupt(done: int, total: int) -> None:
-        if done > total // 2:
+        if done > share * total:
             raise KeyboardInterrupt
 
+    return interrupt
+
+
+def test_an_interrupted_call_leaves_the_folder_as_it_was(lake: Lake, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with pytest.raises(KeyboardInterrupt):
-        conductor.compare(small_study(), lake.root, out, "small", progress=interrupt)
+    with pytest.raises(KeyboardInterrupt):  # before the first job is finished
+        conductor.compare(small_study(), lake.root, out, "small", progress=interrupted_at(0.0))
     assert not out.exists()
     compare(small_study(), lake, out)
     before = content(out)
     with pytest.raises(KeyboardInterrupt):
-        conductor.compare(small_study(study={"seed": 2}), lake.root, out, "small", progress=interrupt)
+        conductor.compare(small_study(study={"seed": 2}), lake.root, out, "small", progress=interrupted_at(0.5))
     assert content(out) == before
+
+
+@pytest.mark.parametrize("share", [0.15, 0.5, 0.6, 0.65, 0.7, 0.95])
+def test_a_call_after_an_interrupted_one_goes_on_and_gives_the_same_bytes(
+    finished: conductor.Comparison, lake: Lake, tmp_path: Path, share: float
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        conductor.compare(small_study(), lake.root, tmp_path, "small", progress=interrupted_at(share))
+    left = interrupted(tmp_path)
+    assert left is not None
+    assert left["interrupted"] is True
+    kept = pq.read_table(tmp_path / INTERRUPTED / "outcomes.parquet")
+    assert len(kept) >= sum(rows["outcomes"] for _, rows in left["finished"]) > 0
+    again = compare(small_study(), lake, tmp_path)
+    assert content(tmp_path) == content(finished.folder)
+    assert again.totals.runs == finished.totals.runs
+    assert again.totals.run_bars < finished.totals.run_bars or share < 0.2
+    assert interrupted(tmp_path) is None
+
+
+def test_interrupted_twice_it_still_gives_the_same_bytes(
+    finished: conductor.Comparison, lake: Lake, tmp_path: Path
+) -> None:
+    counts = []
+    for share in (0.4, 0.8):
+        with pytest.raises(KeyboardInterrupt):
+            conductor.compare(small_study(), lake.root, tmp_path, "small", progress=interrupted_at(share))
+        left = interrupted(tmp_path)
+        assert left is not None
+        counts.append(len(left["finished"]))
+    assert 0 < counts[0] < counts[1]
+    compare(small_study(), lake, tmp_path)
+    assert content(tmp_path) == content(finished.folder)
+
+
+def test_another_study_does_not_go_on_from_what_was_kept(lake: Lake, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        conductor.compare(small_study(), lake.root, tmp_path / "a", "small", progress=interrupted_at(0.5))
+    other = small_study(study={"seed": 2})
+    compare(other, lake, tmp_path / "a")
+    compare(other, lake, tmp_path / "b")
+    assert content(tmp_path / "a") == content(tmp_path / "b")
+
+
+def test_kept_files_that_were_changed_are_noticed(lake: Lake, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        conductor.compare(small_study(), lake.root, tmp_path, "small", progress=interrupted_at(0.5))
+    with (tmp_path / INTERRUPTED / "fills.parquet").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(IntegrityError, match="is not what the interrupted call left; remove"):
+        compare(small_study(), lake, tmp_path)
 
 
 def test_a_report_that_fails_leaves_nothing(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

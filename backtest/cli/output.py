@@ -16,6 +16,7 @@ from backtest.errors import Problem
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress
 
 PLAIN_WIDTH = 200  # columns of a table that goes to a file or a pipe
 PLAIN_SECONDS = 10.0  # between two progress lines where there is no terminal
@@ -92,14 +93,15 @@ def _cell(value: object) -> str:
 def progress(label: str, unit: str) -> Iterator[Report]:
     """Show how far long work is: a bar with an ETA on a terminal, a line now and then elsewhere."""
     if sys.stderr.isatty():
-        with _bar(label, unit) as report:
+        bars, report = progress_bar(label, unit)
+        with bars:
             yield report
     else:
-        yield _lines(label, unit)
+        yield progress_lines(label, unit)
 
 
-@contextmanager
-def _bar(label: str, unit: str) -> Iterator[Report]:
+def progress_bar(label: str, unit: str) -> tuple[Progress, Report]:
+    """Give a bar with count, rate and time left, not yet shown, and the function that moves it."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
@@ -110,23 +112,26 @@ def _bar(label: str, unit: str) -> Iterator[Report]:
         TimeRemainingColumn(),
     )
     started = time.monotonic()
-    with Progress(*columns, console=console(error=True), transient=True) as bars:
-        task = bars.add_task(label, total=None, rate="")
+    bars = Progress(*columns, console=console(error=True), transient=True)
+    task = bars.add_task(label, total=None, rate="")
 
-        def report(done: int, total: int) -> None:
-            bars.update(task, completed=done, total=total, rate=_rate(done, started, unit))
+    def report(done: int, total: int) -> None:
+        bars.update(task, completed=done, total=total, rate=_rate(done, started, unit))
 
-        yield report
+    return bars, report
 
 
-def _lines(label: str, unit: str) -> Report:
+def progress_lines(label: str, unit: str) -> Report:
+    """Give a function that prints count, rate and time left, a line now and then."""
     started = last = time.monotonic()
 
     def report(done: int, total: int) -> None:
         nonlocal last
-        if done == total or time.monotonic() - last >= PLAIN_SECONDS:
-            last = time.monotonic()
-            note(f"{label}: {done:,} of {total:,} {unit}, {_rate(done, started, unit)}")
+        now = time.monotonic()
+        if done == total or now - last >= PLAIN_SECONDS:
+            last = now
+            left = f", {(now - started) * (total - done) / done:,.0f} s left" if 0 < done < total else ""
+            note(f"{label}: {done:,} of {total:,} {unit}, {_rate(done, started, unit)}{left}")
 
     return report
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backtest.cli.output import LAKE, Json, LakeFolder, note, print_table, progress, say, say_json
+from backtest.cli.live import live_replay
+from backtest.cli.output import LAKE, Json, LakeFolder, note, print_table, say, say_json
 
 if TYPE_CHECKING:
     from backtest.conductor import Comparison
@@ -101,11 +102,20 @@ def _run(
 ) -> Comparison:
     from backtest import conductor
     from backtest.engine.compile import is_compiled
+    from backtest.study.unfinished import INTERRUPTED, interrupted
 
     if not is_compiled():
         note("compiling the replay for this machine: about a minute, once")
-    with progress("replay", "runs") as report:
-        return conductor.compare(study, lake, folder, where, reproduce=reproduce, workers=workers, progress=report)
+    try:
+        with live_replay() as (report, tally):
+            return conductor.compare(
+                study, lake, folder, where, reproduce=reproduce, workers=workers, progress=report, tally=tally
+            )
+    except KeyboardInterrupt:
+        left = interrupted(folder)
+        if left is not None:
+            note(f"{len(left['finished'])} of {left['jobs']} jobs are finished and kept in {folder / INTERRUPTED}")
+        raise
 
 
 def _facts(finished: Comparison) -> dict[str, object]:

@@ -37,6 +37,7 @@ def staged(folder: Path) -> Iterator[Path]:
     """Give a folder to write results into; they move into `folder` together at the end, or not at all.
 
     What a killed call left there is removed first. The manifest moves last: files it does not fit are not finished.
+    When it fails the folder is as it was, but for what was put aside elsewhere in it.
     """
     made = next((path for path in (*reversed(folder.parents), folder) if not path.exists()), None)
     with locked(folder):
@@ -48,7 +49,8 @@ def staged(folder: Path) -> Iterator[Path]:
             for path in sorted(staging.iterdir(), key=lambda path: (path.name == MANIFEST, path.name)):
                 path.replace(folder / path.name)
         except BaseException:
-            shutil.rmtree(staging if made is None else made)
+            if staging.exists():
+                shutil.rmtree(staging if made is None else made)
             raise
         staging.rmdir()
 

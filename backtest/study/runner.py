@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Any, Protocol
 
 import numpy as np
@@ -42,12 +43,31 @@ from backtest.venues.symbols import load_table
 from backtest.venues.tiers import TierTable, tier_tables
 
 Progress = Callable[[int, int], None]  # runs done, runs in all
+Tally = Callable[[str, str, int, int], None]  # of a finished job: strategy, reaction, runs, liquidated runs
 
 
 class Sink(Protocol):
     """Where a study's tables go, job by job."""
 
     def write(self, outcomes: pa.Table, ledger: dict[str, pa.Table]) -> None: ...
+
+
+class Kept(Protocol):
+    """What an earlier call finished of the same study: tables by symbol, strategy and reaction."""
+
+    def has(self, symbol: str, job: Job) -> bool: ...
+
+    def tables(self, symbol: str, job: Job) -> tuple[pa.Table, dict[str, pa.Table]]: ...
+
+
+class _Nothing:
+    """What there is at a first call."""
+
+    def has(self, symbol: str, job: Job) -> bool:
+        return False
+
+    def tables(self, symbol: str, job: Job) -> tuple[pa.Table, dict[str, pa.Table]]:
+        raise KeyError(symbol, job.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,23 +150,31 @@ def study_jobs(study: Study, where: str) -> list[Job]:
     return list(jobs(study, uses))
 
 
+def load(study: Study, lake: Lake) -> list[SymbolData]:
+    """Build what every symbol of a study is replayed on."""
+    return [load_symbol(study, lake, symbol) for symbol in study.market.symbols]
+
+
 def run(
     study: Study,
-    lake: Lake,
+    loaded: Sequence[SymbolData],
     sink: Sink,
     all_jobs: Sequence[Job],
     where: str,
-    progress: Progress | None = None,
+    *,
+    kept: Kept | None = None,
     workers: int | None = None,
-) -> tuple[list[SymbolData], Totals]:
-    """Replay a whole study into a sink; give what it ran on, and what it did. The first job is `hold`.
+    progress: Progress | None = None,
+    tally: Tally | None = None,
+) -> Totals:
+    """Replay a whole study into a sink, and tell what was done. The first job is `hold`.
 
-    `workers` replay at once: None stands for the study's own number, else for every processor.
+    Jobs whose tables are `kept` are handed over as they are. `workers` replay at once: None stands for the study's own
+    number, else for every processor.
 
     Raises StudyError, with the file `where`, when the venue would have refused every entry.
     """
     totals = Totals()
-    loaded = [load_symbol(study, lake, symbol) for symbol in study.market.symbols]
     expected = sum(len(data.entries.rows) for data in loaded) * len(all_jobs)
 
     def advance(runs: int) -> None:
@@ -154,12 +182,18 @@ def run(
         if progress is not None:
             progress(totals.runs, expected)
 
+    def finish(outcomes: pa.Table, ledger: dict[str, pa.Table]) -> None:
+        sink.write(outcomes, ledger)
+        if tally is not None:
+            lost = int(np.count_nonzero(outcomes["liquidated"].to_numpy()))
+            tally(outcomes["strategy"][0].as_py(), outcomes["reaction"][0].as_py(), len(outcomes), lost)
+
     with crew(workers or study.workers) as hands:
-        replays = [_Replay(study, data, sink, totals, advance, hands, all_jobs[0]) for data in loaded]
+        replays = [_Replay(study, data, finish, totals, advance, hands, all_jobs[0]) for data in loaded]
         _require_an_entry([replay.hold for replay in replays], where)
         for replay in replays:
-            replay.play(all_jobs)
-    return loaded, totals
+            replay.play(all_jobs, kept or _Nothing())
+    return totals
 
 
 _REMEDIES = {
@@ -186,37 +220,49 @@ class _Replay:
         self,
         study: Study,
         data: SymbolData,
-        sink: Sink,
+        finish: Callable[[pa.Table, dict[str, pa.Table]], None],
         totals: Totals,
         advance: Callable[[int], None],
         hands: Crew,
         hold: Job,
     ) -> None:
-        self.study, self.data, self.sink, self.totals, self.advance = study, data, sink, totals, advance
+        self.study, self.data, self.finish, self.totals, self.advance = study, data, finish, totals, advance
         self.hands = hands
         self.terms = terms(study)
         self.scripts: dict[str, Batch] = {}
         self.hold = self._replay(hold, self._entries(hold), None)
 
-    def play(self, all_jobs: Sequence[Job]) -> None:
+    def play(self, all_jobs: Sequence[Job], kept: Kept) -> None:
         self._hand_over(all_jobs[0], self.hold, None)
-        outcome = self.hold.outcomes
-        for job in all_jobs[1:]:
-            rows = self._entries(job)
-            rows["baseline_liquidation_ms"] = np.where(outcome["liquidated"] == 1, outcome["liquidation_ms"], NONE)
-            rows["baseline_exit_ms"] = outcome["exit_ms"]
-            donors: list[str | None] | None = None
-            script = None
-            if job.shuffled_of is not None:
-                done = self.scripts.pop(f"{job.shuffled_of} {job.reaction}")
-                drawn = draw_donors(self.study.seed, rows, done.outcomes["reason"] != REFUSED)
-                script = play_back(rows, drawn, done)
-                labels = self.data.entries.labels
-                donors = [f"{job.shuffled_of}/{labels[d]}/{job.reaction}" if d >= 0 else None for d in drawn.tolist()]
-            batch = self._replay(job, rows, script)
-            if job.rules.names:
-                self.scripts[job.name] = batch
-            self._hand_over(job, batch, donors)
+        for job, following in zip_longest(all_jobs[1:], all_jobs[2:]):
+            if self._needs_no_replay(job, following, kept):
+                outcomes, ledger = kept.tables(self.data.symbol, job)
+                self.finish(outcomes, ledger)
+                self.advance(len(outcomes))
+            else:
+                self._play_one(job)
+
+    def _needs_no_replay(self, job: Job, following: Job | None, kept: Kept) -> bool:
+        """Tell whether a job's tables are kept, and nothing of it is needed by the twin that comes after it."""
+        twin = following if following is not None and following.shuffled_of == job.strategy else None
+        return kept.has(self.data.symbol, job) and (twin is None or kept.has(self.data.symbol, twin))
+
+    def _play_one(self, job: Job) -> None:
+        outcome, rows = self.hold.outcomes, self._entries(job)
+        rows["baseline_liquidation_ms"] = np.where(outcome["liquidated"] == 1, outcome["liquidation_ms"], NONE)
+        rows["baseline_exit_ms"] = outcome["exit_ms"]
+        donors: list[str | None] | None = None
+        script = None
+        if job.shuffled_of is not None:
+            done = self.scripts.pop(f"{job.shuffled_of} {job.reaction}")
+            drawn = draw_donors(self.study.seed, rows, done.outcomes["reason"] != REFUSED)
+            script = play_back(rows, drawn, done)
+            labels = self.data.entries.labels
+            donors = [f"{job.shuffled_of}/{labels[d]}/{job.reaction}" if d >= 0 else None for d in drawn.tolist()]
+        batch = self._replay(job, rows, script)
+        if job.rules.names:
+            self.scripts[job.name] = batch
+        self._hand_over(job, batch, donors)
 
     def _entries(self, job: Job) -> npt.NDArray[Any]:
         posted = self.study.capital_e8 * job.posted_share_e8 // E8
@@ -248,7 +294,7 @@ class _Replay:
             donors=donors,
         )
         table = outcome_table(self.study.market.venue, job, entries, batch, facts)
-        self.sink.write(table, ledger_tables(job, entries, batch, outcome["liquidated"] == 1))
+        self.finish(table, ledger_tables(job, entries, batch, outcome["liquidated"] == 1))
 
     def _margin_to_survive(self, job: Job, batch: Batch) -> npt.NDArray[np.int64]:
         """Give the least extra margin with which each liquidated `hold` run lives: its largest deficit, and 1e-8.

@@ -14,7 +14,7 @@ from backtest.data.sources import synthetic
 from backtest.data.store import Lake
 from backtest.study.config import parse_study
 from backtest.study.rule_files import load_rules
-from backtest.study.runner import run, study_jobs
+from backtest.study.runner import load, run, study_jobs
 
 
 class _Nowhere:
@@ -44,7 +44,7 @@ def warm() -> None:
     with tempfile.TemporaryDirectory() as folder:
         lake = Lake(Path(folder))
         synthetic.write(lake, synthetic.generate(1, symbols=study.market.symbols, days=3))
-        run(study, lake, _Nowhere(), study_jobs(study, "warm"), "warm")
+        run(study, load(study, lake), _Nowhere(), study_jobs(study, "warm"), "warm")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from backtest.data.store import Lake
 from backtest.errors import UsageError
 from backtest.study.config import Study, parse_study
 from backtest.study.naming import HOLD
-from backtest.study.runner import run, study_jobs
+from backtest.study.runner import load, run, study_jobs
 from backtest.study.story import Ledger, Story, hold_id, replayed_ledger, tell
 from backtest.units import DAY_MS, duration_ms, duration_text, time_ms, time_text
 
@@ -110,7 +110,8 @@ def what_if(position: Position, rules: Sequence[Mapping[str, object]], lake: Pat
     study = single_study(position, rules)
     all_jobs = [job for job in study_jobs(study, WHERE) if job.strategy in (HOLD, STRATEGY)]
     sink = MemorySink()
-    (data,), _ = run(study, Lake(lake), sink, all_jobs, WHERE)
+    (data,) = load(study, Lake(lake))
+    run(study, [data], sink, all_jobs, WHERE)
     outcomes = {row["run_id"]: row for row in pa.concat_tables(sink.tables).to_pylist()}
     stories = []
     for run_id, outcome in outcomes.items():

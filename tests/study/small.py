@@ -18,7 +18,7 @@ from backtest.engine.batch import Batch, replay_batch
 from backtest.schema import RESULT_TABLES
 from backtest.study.config import Study, parse_study
 from backtest.study.jobs import Job
-from backtest.study.runner import SymbolData, Totals, run, study_jobs, terms
+from backtest.study.runner import SymbolData, Totals, load, run, study_jobs, terms
 from backtest.units import E8, HOUR_MS
 
 DAYS = 60
@@ -99,7 +99,8 @@ class Ran:
 def ran(study: Study, lake: Lake) -> Ran:
     """Replay a study of one symbol."""
     sink, all_jobs = Tables(), study_jobs(study, "small")
-    loaded, totals = run(study, lake, sink, all_jobs, "small")
+    loaded = load(study, lake)
+    totals = run(study, loaded, sink, all_jobs, "small")
     return Ran(
         study, loaded[0], all_jobs, totals, {name: pa.concat_tables(parts) for name, parts in sink.parts.items()}
     )
