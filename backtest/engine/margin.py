@@ -98,12 +98,15 @@ def measure(
 
 
 PPM = 1_000_000
-RATIO_PPM_MAX = 1_000_000_000_000_000
+RATIO_PPM_MAX = 1_000_000_000_000_000  # bound of ratio and buffer: where the one beneath is next to nothing
+BUFFER_MAX = RATIO_PPM_MAX // PPM
 
 
 @inner
 def buffer_ppm(headroom: int, room: int) -> int:
-    """Give floor(1e6 headroom / room), room > 0."""
+    """Give floor(1e6 headroom / room), room > 0, within 1e15 either way."""
+    if abs(headroom) // BUFFER_MAX >= room:
+        return RATIO_PPM_MAX if headroom > 0 else -RATIO_PPM_MAX
     if headroom >= 0:
         return mul_div(headroom, PPM, room)[0]
     quotient, rest = mul_div(-headroom, PPM, room)

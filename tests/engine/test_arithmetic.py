@@ -153,7 +153,7 @@ def test_thresholds_are_compared_by_cross_multiplication(equity: int, maintenanc
         tie = maintenance + more * limit // E8
         for e in (equity, tie, tie - 1, tie + 1):
             assert at_most(e, maintenance, initial, limit) == ((e - maintenance) * E8 <= limit * more)
-            assert ppm(e, maintenance, initial)[0] == (e - maintenance) * 10**6 // more
+            assert ppm(e, maintenance, initial)[0] == max(-(10**15), min((e - maintenance) * 10**6 // more, 10**15))
     else:
         assert not at_most(equity, maintenance, initial, limit)
     for e in (equity, maintenance * E8 // max(limit, 1), maintenance * E8 // max(limit, 1) + 1):

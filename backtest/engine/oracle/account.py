@@ -69,6 +69,7 @@ class Account:
             self.max_ratio_ppm = ratio if self.max_ratio_ppm is None else max(self.max_ratio_ppm, ratio)
             if figures.buffer_base > 0:
                 buffer = figures.headroom * 10**6 // figures.buffer_base
+                buffer = max(-INFINITE_RATIO_PPM, min(buffer, INFINITE_RATIO_PPM))
                 self.min_buffer_ppm = buffer if self.min_buffer_ppm is None else min(self.min_buffer_ppm, buffer)
         self._seen = None
         self._figures.clear()
