@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -72,7 +73,7 @@ def check(
     from backtest.data.store import Lake
 
     if paths:
-        findings = [finding for path in paths for file in _files(path) for finding in checks.check_file(file)]
+        findings = checks.check_paths(paths, time.time_ns() // 1_000_000)
     else:
         findings = checks.check(Lake(lake), venue=venue, symbol=symbol, table=table)
         if not Lake(lake).datasets():
@@ -135,10 +136,3 @@ def _form_of(out: Path | None) -> Form:
 
 def _empty(lake: Path) -> str:
     return f"{lake} holds nothing yet; fill it with: backtest data pull majors, or backtest data import PATH"
-
-
-def _files(path: Path) -> list[Path]:
-    """Give a file itself, or the files of a folder that a reader recognises."""
-    from backtest.data.readers import reader_of
-
-    return [file for file in sorted(path.rglob("*")) if file.is_file() and reader_of(file)] if path.is_dir() else [path]

@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 from market_files import FUNDING, KLINES, MARK, START, bars, full_lake, funding, piece, write_csv, write_json
 
 from backtest.data import detect
-from backtest.data.check import Finding, Sheet, check, check_file, check_sheet, check_together, disagreements
+from backtest.data.check import check, check_file
+from backtest.data.checks.finding import Finding, Sheet
+from backtest.data.checks.rows import check_sheet
+from backtest.data.checks.together import check_together, disagreements
 from backtest.data.detect import Prices
 from backtest.data.imports import ImportOptions
 from backtest.data.store import Lake

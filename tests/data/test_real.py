@@ -7,6 +7,7 @@ import pytest
 from backtest.data.check import check
 from backtest.data.imports import ImportOptions, import_file, import_path
 from backtest.data.manifest import EVENT, Dataset
+from backtest.data.snapshots import import_tiers, snapshots
 from backtest.data.store import Lake
 from backtest.data.tape import build_tape
 from backtest.errors import DataError
@@ -126,8 +127,10 @@ def test_settlements_that_other_venues_miss_are_found(real_data, tmp_path, venue
 def test_vision_archives_are_read(real_data, tmp_path):
     lake = Lake(tmp_path)
     report = import_path(lake, real_data / "binance-vision")
-    assert [path.name for path in report.unrecognised] == ["APEUSDT-aggTrades-2024-10-18.zip"]
-    assert sum(result.rows_added for result in report.results) == 8 * 40_320 + 43_200 + 48
+    assert report.unrecognised == ()
+    assert sum(result.rows_added for result in report.results) == 8 * 40_320 + 43_200 + 48 + 1_440
+    trades = lake.read(Dataset("binance", "klines", "APEUSDT", "1m"), columns=["trade_count"])
+    assert sum(trades["trade_count"].to_pylist()) == 180_907
     assert {dataset.venue for dataset in lake.datasets()} == {"binance", "binance-spot"}
 
 
@@ -140,7 +143,7 @@ def test_bybit_files_with_nan_volume_are_read(real_data, tmp_path):
 @pytest.mark.slow
 def test_a_universe_of_hundreds_of_symbols_is_read(real_data, tmp_path):
     report = import_path(Lake(tmp_path), real_data / "binance-usdm-universe", BINANCE)
-    assert sum(result.rows_added for result in report.results) == 193_614 + 97_977 + 77_226
+    assert sum(result.rows_added for result in report.results) == 193_614 + 97_977 + 77_226 + 2 * 64_899
 
 
 def test_an_index_series_is_read_and_its_contradictions_refused_as_bars(real_data, tmp_path):
@@ -165,3 +168,39 @@ def test_a_contract_on_another_price_scale_is_found_and_can_be_brought_back(real
     import_file(lake, path, ImportOptions("cfe", "series", "VX-K2007", stop_ms=rescaled, scale=0.1, **common))
     import_file(lake, path, ImportOptions("cfe", "series", "VX-K2007", start_ms=rescaled, **common))
     assert notes(lake, "tenfold") == []
+
+
+def test_every_other_file_is_taken_by_an_importer(real_data, tmp_path):
+    lake = Lake(tmp_path)
+    rows = {"lean": 0, "series": 0}
+    for zipped in [real_data / "equity/lean/spy-daily.zip", *sorted((real_data / "options/lean-spx").glob("*.zip"))]:
+        rows["lean"] += sum(result.rows_added for result in import_file(lake, zipped))
+    assert rows["lean"] == 5_849 + 411 + 22_033
+    known = {"available_after_ms": 45 * DAY_MS}
+    series = {
+        "macro/fomc_dates.csv": ({"time": "date", "value": "1"}, {"available_after_ms": 0}),
+        "macro/cpi_release_dates.csv": (
+            {"time": "release_date", "value": "1"},
+            {"sort": True, "available_after_ms": 0},
+        ),
+        "macro/effective_fed_funds_daily.csv": ({"time": "observation_date", "value": "FEDFUNDS"}, known),
+        "macro/unrate.csv": ({"value": "Rate"}, known),
+        "macro/jobless_claims.csv": ({"value": "Claims"}, known),
+        "macro/t10y2y.csv": ({"value": "Spread"}, known),
+        "macro/nyse_breadth.csv": ({"value": "Adv"}, known),
+        "macro/us_cpi_monthly.csv": ({"time": "observation_date", "value": "Core"}, {"drop_empty": True, **known}),
+        "equity/spx-close.csv": ({"value": "Close"}, known),
+        "equity/daily_SPY.csv": ({"value": "close"}, {"sort": True, **known}),
+        "cboe/VIX_History.csv": ({"value": "CLOSE"}, {"time_unit": "%m/%d/%Y", **known}),
+        "options/deribit/btc_option_data.csv": ({"symbol": "instrument_name", "value": "mark_iv"}, known),
+    }
+    for name, (columns, more) in series.items():
+        symbol = None if "symbol" in columns else name.rpartition("/")[2].removesuffix(".csv")
+        options = ImportOptions("other", "series", symbol, columns=columns, **more)
+        rows["series"] += sum(result.rows_added for result in import_file(lake, real_data / name, options))
+    assert rows["series"] == 223 + 59 + 11_402 + 942 + 3_111 + 12_553 + 9 + 829 + 9_227 + 5_645 + 8_125 + 976
+    seen, tiers = "2024-10-24", real_data / "freqtrade-testdata/binance_leverage_tiers.json"
+    place, refused = import_tiers(tmp_path, tiers, "binance", seen)
+    assert (len(snapshots(tmp_path)), len(refused)) == (1, 0)
+    (packaged,) = tier_tables("binance", "BTCUSDT", seen)
+    assert tier_tables("binance", "BTCUSDT", str(place))[0].tiers == packaged.tiers

@@ -45,7 +45,7 @@ def read(path: Path, options: ImportOptions) -> list[Rows]:
     name = _NAME.fullmatch(path.name)
     if name is None:
         raise UsageError(Problem(path.name, "is not a name that freqtrade gives", "BTC_USDT_USDT-1h-mark.feather"))
-    venue = options.venue or next((folder for folder in path.resolve().parts if folder in _VENUES), None)
+    venue = options.venue or _venue_of(path)
     if venue is None:
         raise UsageError(Problem(path.name, "does not say which venue it is from", "name the venue"))
     table = _TABLES[name["kind"]]
@@ -59,6 +59,12 @@ def read(path: Path, options: ImportOptions) -> list[Rows]:
     else:
         values = {column: columns[column] for column in (*PRICE_COLUMNS, *(["volume"] if table == "klines" else []))}
     return [Rows(path, dataset, time, values, options.time_unit or "ms")]
+
+
+def _venue_of(path: Path) -> str | None:
+    """Give the venue that a folder is named after, the nearest first: `binance`, or `bybit-linear-futures`."""
+    words = (word for folder in reversed(path.resolve().parts[:-1]) for word in folder.split("-"))
+    return next((word for word in words if word in _VENUES), None)
 
 
 def _feather(path: Path) -> tuple[Ints, dict[str, Floats]]:

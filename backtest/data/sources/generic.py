@@ -52,7 +52,7 @@ def recognises(path: Path) -> bool:
 def read(path: Path, options: ImportOptions) -> list[Rows]:
     """Read one file as the options say. Raises `UsageError` for what they leave out, `DataError` for the file."""
     table = _said(path, options)
-    names, load = _open(path, options.header)
+    names, load = open_table(path, options.header)
     columns = _columns(path, table, names, options)
     data = load(list(dict.fromkeys(own for own in columns.values() if own in names)))
     time, unit = as_times(path.name, columns["time"], data[columns["time"]], options.time_unit)
@@ -85,8 +85,8 @@ def _said(path: Path, options: ImportOptions) -> Table:
     return LAKE_TABLES[options.table or ""]
 
 
-def _open(path: Path, header: Sequence[str] | None) -> tuple[list[str], Loader]:
-    """Give a file's column names, and what loads the wanted ones."""
+def open_table(path: Path, header: Sequence[str] | None) -> tuple[list[str], Loader]:
+    """Give a file's column names, or those of `header` where it has none, and what loads the wanted ones."""
     if path.suffix == ".parquet":
         return parquet_names(path), lambda wanted: read_parquet(path, wanted)
     if path.suffix == ".feather":
