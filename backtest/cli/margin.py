@@ -111,13 +111,17 @@ def margin(
         say_json(compute_many(content))
         return
     problems: list[Problem] = []
-    for number, account in enumerate(content if isinstance(content, list) else [content], 1):
+    several = isinstance(content, list)
+    name = "stdin" if str(file) == "-" else str(file)
+    for number, account in enumerate(content if several else [content], 1):
         try:
-            name = "stdin" if str(file) == "-" else str(file)
-            where = f"{name} account {number}" if isinstance(content, list) else name
-            _show(_computed(account, where), explain=explain, as_json=as_json)
+            result = _computed(account, f"{name} account {number}" if several else name)
         except AccountError as error:
             problems += error.problems
+            continue
+        if several:
+            say(f"account {number}")
+        _show(result, explain=explain, as_json=as_json)
     if problems:
         raise AccountError(*problems)
 

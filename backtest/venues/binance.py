@@ -17,6 +17,11 @@ from backtest.venues.exact import EXACT, cut, half_up
 from backtest.venues.solve import linear_root
 
 PORTFOLIO_LIQUIDATION = Fraction("1.05")  # uniMMR at or under which a portfolio account is liquidated
+PORTFOLIO_BANDS = (
+    (PORTFOLIO_LIQUIDATION, "liquidation"),
+    (Fraction("1.2"), "no new risk"),
+    (Fraction("1.5"), "warning"),
+)
 SOURCES = {
     "value": "Binance FAQ b3c689c1f50a44cabb3a84e663b81d93 (USDⓈ-M), ceccfcfb4e3a45e3b48b0b1bb1a8ae46 (COIN-M)",
     "fee": "none on Binance",
@@ -112,6 +117,18 @@ def trigger(account: Account, unit: Unit) -> Fraction:
     """Give what turns to zero or less when the unit is liquidated: equity - maintenance margin (portfolio: x 1.05)."""
     now = state(account, unit)
     return now.equity - now.maintenance * (PORTFOLIO_LIQUIDATION if unit.kind == "portfolio" else 1)
+
+
+def uni_mmr(account: Account, unit: Unit) -> tuple[Fraction, str] | None:
+    """Give equity / maintenance of a portfolio account and the band it lies in; None elsewhere and without maintenance.
+
+    Bands: at or under 1.05 liquidation, 1.2 no new risk, 1.5 warning, else free.
+    """
+    now = state(account, unit)
+    if unit.kind != "portfolio" or not now.maintenance:
+        return None
+    value = now.equity / now.maintenance
+    return value, next((name for limit, name in PORTFOLIO_BANDS if value <= limit), "free")
 
 
 def bankruptcy_equity(account: Account, unit: Unit, symbol: str) -> Fraction:

@@ -166,6 +166,11 @@ def cost_to_open(account: Account, unit: Unit, position: Position) -> Fraction |
     return formulas_of(account).initial(value, position.leverage, reserve) + value * account.taker_fee
 
 
+def uni_mmr(account: Account, unit: Unit) -> tuple[Fraction, str] | None:
+    """Bybit's portfolio margin cannot be computed from public data."""
+    return None
+
+
 def displayed(account: Account, unit: Unit, symbol: str) -> Fraction | None:
     """Give the liquidation price that Bybit shows, where it is not the trigger.
 

@@ -80,6 +80,11 @@ def _position_steps(account: Account, position: Position) -> Iterator[Step]:
         return
     found = liquidation_boundary(account, unit, position.symbol)
     what = "equity - maintenance margin"
+    added = formulas.trigger(account, unit) - formulas.state(account, unit).headroom
+    if unit.kind == "isolated" and added:
+        what = "with what is added, " + what
+        formula = f"free {_t(account.balance(position.settle_asset))} {position.settle_asset}, down to 1x, counts as"
+        yield Step(f"{name}: margin that is added by itself", formula, _t(added), sources["price"])
     if found is not None:
         what += f" in tier {position.ladder.index(position.value_at(found.price)) + 1}"
     yield _boundary_step(f"{name}: liquidation price", position, found, what, formulas.price, sources["price"])
@@ -170,7 +175,11 @@ def _ratio_steps(account: Account, unit: Unit, name: str) -> Iterator[Step]:
     if backing != now.equity:
         formula = _sum_text((Term("equity", now.equity), Term("orders", backing - now.equity)))
         yield Step(f"{name}: behind the margins", formula, _t(backing), sources["equity"])
-    if ratio is not None:
+    uni = formulas.uni_mmr(account, unit)
+    if uni is not None:
+        formula = f"{_t(now.equity)} / {_t(now.maintenance)}: {uni[1]}"
+        yield Step(f"{name}: uniMMR, 1.05 is liquidation", formula, _t(uni[0]), sources["equity"])
+    elif ratio is not None:
         formula = f"{_t(now.maintenance)} / {_t(backing)}"
         yield Step(f"{name}: margin ratio, 1 is liquidation", formula, _t(ratio), sources["trigger"])
     buffer = buffer_of(account, unit)

@@ -160,7 +160,7 @@ def _account_figures(account: Account, unit: Unit | None) -> AccountFigures:
     if unit is None:
         return AccountFigures()
     formulas = FORMULAS[account.venue]
-    now = formulas.state(account, unit)
+    now, uni = formulas.state(account, unit), formulas.uni_mmr(account, unit)
     return AccountFigures(
         equity=_amount(now.equity),
         initial_margin=_amount(now.initial),
@@ -168,7 +168,7 @@ def _account_figures(account: Account, unit: Unit | None) -> AccountFigures:
         maintenance_margin=_amount(now.maintenance),
         margin_ratio=_ratio(ratio_of(account, unit, now.maintenance)),
         available=_amount(formulas.available(account, unit)),
-        uni_mmr=_ratio(now.equity / now.maintenance) if unit.kind == "portfolio" and now.maintenance else None,
+        uni_mmr=None if uni is None else _ratio(uni[0]),
     )
 
 

@@ -73,6 +73,12 @@ def test_margin_reads_an_account_or_a_list_of_them(capsys: pytest.CaptureFixture
     Path("one.json").write_text(json.dumps(ACCOUNT))
     assert run(["margin", "one.json", "--json"]) == 0
     one = json.loads(capsys.readouterr().out)
+    Path("two.json").write_text(json.dumps([ACCOUNT, ACCOUNT]))
+    assert run(["margin", "two.json"]) == 0
+    assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("account")] == [
+        "account 1",
+        "account 2",
+    ]
     Path("many.json").write_text(json.dumps([ACCOUNT, {"venue": "binance"}, ACCOUNT]))
     assert run(["margin", "many.json", "--json"]) == 0
     many = json.loads(capsys.readouterr().out)

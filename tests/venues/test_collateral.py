@@ -36,6 +36,8 @@ def test_the_free_balance_moves_liquidation_away_and_the_price_shown_stays() -> 
     assert figures.displayed_liquidation_price == "909.09090909"
     assert figures.bankruptcy_price == "850"
     assert figures.equity == "1000"  # nothing has been added yet
+    (step,) = steps_of(isolated(position(), "500"), "added by itself")
+    assert (step.formula, step.result) == ("free 500 USDT, down to 1x, counts as", "500")
 
 
 @pytest.mark.parametrize(

@@ -251,6 +251,18 @@ def test_what_orders_lose_lowers_what_the_ratio_is_taken_over() -> None:
     assert "111 / 4900" in formulas
 
 
+@pytest.mark.parametrize(
+    ("balance", "value", "band"),
+    [("105", "1.05", "liquidation"), ("120", "1.2", "no new risk"), ("150", "1.5", "warning"), ("151", "1.51", "free")],
+)
+def test_portfolio_margin_has_bands(balance: str, value: str, band: str) -> None:
+    """Maintenance is 100."""
+    held = account(position(), margin_mode="portfolio", collateral=[usdt(balance)])
+    result = compute(held)
+    assert result.account.uni_mmr == value
+    assert f"{balance} / 100: {band}" in [step.formula for step in explain(result)]
+
+
 def test_isolated_accounts_have_no_account_figures() -> None:
     for venue in ("binance", "bybit"):
         form = compute(account(position(), venue=venue, margin_mode="isolated")).to_dict()
