@@ -7,11 +7,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from backtest.data.disk import write_atomic
 from backtest.data.store import Lake
@@ -19,14 +16,15 @@ from backtest.report.html import render_model
 from backtest.report.markdown import render_markdown
 from backtest.report.model import Model, ReportInput, build
 from backtest.report.summary_csv import summary_csv
+from backtest.study import evidence
 from backtest.study.archive import ParquetSink, decisions, staged, write_manifest, write_provenance
 from backtest.study.assumptions import assumptions
 from backtest.study.canonical import resolved
 from backtest.study.config import Study
-from backtest.study.naming import HOLD
-from backtest.study.runner import Progress, SymbolData, Tally, Totals, load, run, study_jobs, terms
+from backtest.study.jobs import Job
+from backtest.study.runner import Progress, SymbolData, Tally, Totals, load, run, study_jobs
 from backtest.study.sensitivity import sensitivity
-from backtest.study.trace import life, trace, worked_liquidation
+from backtest.study.single_runs import SingleRuns
 from backtest.study.unfinished import INTERRUPTED, Tracked, finished_before, kept_when_interrupted
 from backtest.units import time_text
 
@@ -116,12 +114,11 @@ def compare(
             seconds["sensitivity"] = time.perf_counter() - mark
             say("writing the report")
             mark = time.perf_counter()
-            coverage = _coverage(loaded)
-            model = build(_report_input(study, loaded, outcomes, staging, coverage, reproduce or [], others))
+            model = build(_report_input(study, loaded, all_jobs, outcomes, staging, reproduce or [], others))
             write_atomic(staging / "summary.csv", summary_csv(model.summary).encode())
             write_atomic(staging / "report.md", render_markdown(model).encode())
             write_atomic(staging / "report.html", render_model(model).encode())
-            write_manifest(staging, study, hashes, sink.rows, coverage)
+            write_manifest(staging, study, hashes, sink.rows, model.input.coverage)
             seconds["report"] = time.perf_counter() - mark
             seconds["all"] = time.perf_counter() - begin
             facts = {"runs": totals.runs, "run_bars": totals.run_bars, "bars_visited": totals.bars_visited}
@@ -130,69 +127,27 @@ def compare(
     return Comparison(outcomes, model, totals, folder, seconds)
 
 
-def _coverage(loaded: list[SymbolData]) -> list[dict[str, object]]:
-    """List what was read, table by table: what a reader must know of the data."""
-    rows: list[dict[str, object]] = []
-    for data in loaded:
-        tape = data.result.tape
-        bars = len(tape.time_ms)
-        for table, count in (("klines and mark_price", bars), ("funding_rate", len(data.result.funding_ms))):
-            rows.append(
-                {
-                    "table": table,
-                    "symbol": data.symbol,
-                    "first": time_text(int(tape.time_ms[0])),
-                    "last": time_text(int(tape.time_ms[-1])),
-                    "rows": count,
-                    "gaps": len(data.result.holes),
-                }
-            )
-    return rows
-
-
 def _report_input(
     study: Study,
     loaded: list[SymbolData],
+    all_jobs: list[Job],
     outcomes: pa.Table,
     folder: Path,
-    coverage: list[dict[str, object]],
     reproduce: list[str],
     others: dict[str, pa.Table],
 ) -> ReportInput:
     sources = {source.name for data in loaded for entry in data.result.entries for source in entry.sources}
-    story, table = _worked(study, loaded, outcomes, folder)
     return ReportInput(
         study=resolved(study),
         outcomes=outcomes,
-        coverage=coverage,
+        coverage=evidence.coverage(loaded),
         assumptions=assumptions(study, outcomes),
-        trace=table,
-        trace_story=story,
         reproduce=reproduce,
         synthetic=any(name.startswith("SYNTHETIC") for name in sources),
+        runs=SingleRuns(study, loaded, all_jobs, outcomes),
         sensitivity=others,
+        volatility=evidence.volatility(loaded),
+        gaps=evidence.gaps(loaded),
+        refused_actions=evidence.refused_actions(folder),
+        large_fills=evidence.large_fills(loaded, outcomes, folder),
     )
-
-
-def _worked(
-    study: Study, loaded: list[SymbolData], outcomes: pa.Table, folder: Path
-) -> tuple[list[str], pa.Table | None]:
-    """Choose one liquidated `hold` run, of the middle leverage and the median life, and follow it."""
-    lost = outcomes.filter(
-        pc.and_(pc.equal(outcomes["strategy"], HOLD), pc.equal(outcomes["exit_reason"], "liquidated"))
-    )
-    if not len(lost):
-        return [], None
-    leverages = sorted(set(lost["leverage"].to_pylist()))
-    chosen = lost.filter(pc.equal(lost["leverage"], leverages[len(leverages) // 2]))
-    lives = pc.subtract(chosen["exit_ms"], chosen["entry_ms"]).to_pylist()
-    order = sorted(range(len(chosen)), key=lambda i: (lives[i], chosen["run_id"][i].as_py()))
-    outcome: dict[str, Any] = chosen.slice(order[len(order) // 2], 1).to_pylist()[0]
-    only = pc.field("run_id") == outcome["run_id"]
-    transfers = pq.read_table(folder / "transfers.parquet", filters=only)
-    fills = pq.read_table(folder / "fills.parquet", filters=only)
-    data = next(data for data in loaded if data.symbol == outcome["symbol"])
-    tape = data.result.tape
-    run = life(tape, outcome, transfers, fills)
-    story = worked_liquidation(tape, data.market, run, outcome, transfers, fills)
-    return [f"Run {outcome['run_id']}.", *story], trace(tape, data.market, terms(study), run)

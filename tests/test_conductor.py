@@ -104,7 +104,7 @@ def test_the_summary_counts_what_the_outcomes_hold(finished: conductor.Compariso
 def test_a_worked_liquidation_is_told_in_the_report(finished: conductor.Comparison) -> None:
     text = (finished.folder / "report.md").read_text()
     assert "Run hold/BTCUSDT/" in text
-    assert "liquidated, cause price" in text
+    assert "LIQUIDATION, cause price" in text
 
 
 def test_synthetic_data_are_called_so(finished: conductor.Comparison) -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from backtest.analysis.effects import Counts, count, saved_counts
 from backtest.analysis.pairs import BoolArray, Column, Pairs
 from backtest.units import time_ms
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,22 +71,49 @@ def part(dimension: str, value: str, groups: Sequence[Pairs], keep: Sequence[Boo
     return Part(dimension, value, tuple(rows))
 
 
-def breakdowns(groups: Sequence[Pairs]) -> list[Part]:
-    """Compare by side, leverage, symbol, calendar year of the entry and tier fidelity, where there is more than one."""
+def breakdowns(groups: Sequence[Pairs], volatility: pa.Table | None = None) -> list[Part]:
+    """Compare by side, leverage, symbol, calendar, regime and tier fidelity, where there is more than one.
+
+    `volatility` gives each entry's regime: symbol, entry_ms, volatility_pct.
+    """
     readers: dict[str, Callable[[Pairs], Column]] = {
         "side": lambda pairs: pairs.baseline["side"],
         "leverage": lambda pairs: pairs.baseline["leverage"],
         "symbol": lambda pairs: pairs.baseline["symbol"],
+        "volatility before the entry": _regime_reader(volatility),
         "entry year": lambda pairs: _year(pairs.baseline["entry_ms"]),
         "tier fidelity": lambda pairs: pairs.baseline["tier_fidelity"],
     }
     result = []
     for dimension, read in readers.items():
         labels = [read(pairs) for pairs in groups]
-        values = sorted({value for label in labels for value in set(label.tolist())})
+        values = sorted({value for label in labels for value in set(label.tolist())}, key=_order)
         if len(values) > 1:
             result += [part(dimension, _text(v), groups, [label == v for label in labels]) for v in values]
     return result
+
+
+REGIMES = ("calm third", "middle third", "wild third", "not known")
+
+
+def _regime_reader(volatility: pa.Table | None) -> Callable[[Pairs], Column]:
+    """Give what reads the regime of each pair: the third of its symbol's entry times, by volatility."""
+    regimes: dict[tuple[str, int], str] = {}
+    rows = [] if volatility is None else volatility.to_pylist()
+    for symbol in sorted({row["symbol"] for row in rows}):
+        mine = [row for row in rows if row["symbol"] == symbol]
+        known = np.array([row["volatility_pct"] for row in mine if row["volatility_pct"] is not None], np.float64)
+        cuts = np.quantile(known, [1 / 3, 2 / 3]) if len(known) else np.zeros(2)
+        for row in mine:
+            value = row["volatility_pct"]
+            third = 3 if value is None else int(np.searchsorted(cuts, value, side="left"))
+            regimes[symbol, row["entry_ms"]] = REGIMES[third]
+
+    def read(pairs: Pairs) -> Column:
+        keys = zip(pairs.baseline["symbol"].tolist(), pairs.baseline["entry_ms"].tolist(), strict=True)
+        return np.array([regimes.get(key, REGIMES[3]) for key in keys], object)
+
+    return read
 
 
 def crash_windows(groups: Sequence[Pairs], windows: Sequence[Window] = CRASH_WINDOWS) -> list[Part]:
@@ -104,7 +135,7 @@ def sensitivity(groups: Sequence[Pairs], others: Mapping[str, Sequence[Pairs]]) 
     """
     near_gap = [pairs.baseline["near_gap"] | pairs.treated["near_gap"] for pairs in groups]
     possible = [(p.baseline["certainty"] == "possible") | (p.treated["certainty"] == "possible") for p in groups]
-    rows = [part("as stated", "all pairs", groups)]
+    rows = [part("as stated", "as stated", groups)]
     for value, left_out in (("certain liquidations only", possible), ("without runs near a data gap", near_gap)):
         if any(mask.any() for mask in left_out):
             rows.append(part("pairs left out", value, groups, [~mask for mask in left_out]))
@@ -114,6 +145,14 @@ def sensitivity(groups: Sequence[Pairs], others: Mapping[str, Sequence[Pairs]]) 
 def _year(entry_ms: Column) -> Column:
     year: Column = entry_ms.astype("datetime64[ms]").astype("datetime64[Y]").astype(np.int64) + 1970
     return year
+
+
+def _order(value: object) -> tuple[int, str, float]:
+    """Sort regimes as they are listed, numbers by size, texts by themselves."""
+    text = str(value)
+    if isinstance(value, float | int):
+        return 0, "", float(value)
+    return (REGIMES.index(text), "", 0.0) if text in REGIMES else (0, text, 0.0)
 
 
 def _text(value: object) -> str:

@@ -8,7 +8,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from backtest.errors import did_you_mean
-from backtest.report.figures import Figure, figures
+from backtest.report.figure import Figure
+from backtest.report.figures import figures
 from backtest.report.html import TEMPLATES
 from backtest.report.model import Model
 

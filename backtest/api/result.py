@@ -88,8 +88,6 @@ class Result:
                 outcomes=outcomes,
                 coverage=self._results.manifest["coverage"],
                 assumptions=assumptions(self.study, outcomes),
-                trace=None,
-                trace_story=[],
                 reproduce=[],
                 synthetic=False,
             )

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from backtest.report.text import MISSING, number
+from backtest.report.text import MISSING, number, two
 
 LOW = -1e300  # sorts a missing figure below all others
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One cell: its text, the value that sorts it, and a class for its looks."""
+    """One cell: its text, the value that sorts it, a class for its looks, and the id in the page that it leads to."""
 
     text: str
     value: float | str
     kind: str = ""
+    link: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,15 @@ def text_cell(text: str, kind: str = "") -> Cell:
 def figure_cell(value: float | None, text: str, kind: str = "") -> Cell:
     """Give a cell that sorts by a value; a missing one is the lowest."""
     return Cell(text, LOW if value is None else value, kind)
+
+
+def pair_cell(
+    intrabar: float | None, next_open: float | None, write: Callable[[float | None], str], worst: bool = True
+) -> Cell:
+    """Show a figure under both reactions, sorted by the larger, or by the smaller where less is worse."""
+    known = [value for value in (intrabar, next_open) if value is not None]
+    pick = max if worst else min
+    return Cell(two(write(intrabar), write(next_open)), pick(known) if known else LOW)
 
 
 def points(fraction: float | None) -> str:

@@ -6,13 +6,15 @@ import json
 from pathlib import Path
 
 from backtest.analysis.breakdown import Part
-from backtest.report.figures import Figure, figures
-from backtest.report.grid import Grid, plain_grid
+from backtest.report.evidence_tables import best_set_grid, fidelity_grid, refused_grid, rows_grid, timing_grid
+from backtest.report.figure import Figure
+from backtest.report.figures import figures
+from backtest.report.grid import Grid
 from backtest.report.model import Model, ReportInput, build
+from backtest.report.money import money_grid
 from backtest.report.part_tables import count_grid, part_grid, sensitivity_grid, sweep_grid
 from backtest.report.story import answer, headline, quote_unit, resampled, scope
-from backtest.report.tables import detail_grid, holding_grid, refused_grid, summary_grid, survive_grid, worst_grid
-from backtest.report.trace import trace_figure
+from backtest.report.tables import detail_grid, holding_grid, summary_grid, survive_grid, worst_grid
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -36,17 +38,18 @@ def render_model(model: Model) -> str:
     )
     source = model.input
     charts = figures(model)
-    if source.trace is not None:
-        charts["trace"] = trace_figure(source.trace)
     unit = quote_unit(source.study)
     return environment.get_template("report.html.j2").render(
         headline=headline(source),
         scope=scope(model),
-        resampled=resampled(source.study),
         answer=answer(model),
+        resampled=resampled(source.study),
+        model=model,
         source=source,
         figures=charts,
+        crashes=[figure for name, figure in charts.items() if name.startswith("crash-")],
         grids=_grids(model, unit),
+        sweeps=[sweep_grid(i + 1, sweep, model.summary) for i, sweep in enumerate(model.sweeps)],
         breakdowns=_breakdown_grids(model),
         style=(TEMPLATES / "report.css").read_text(encoding="utf-8"),
         script=(TEMPLATES / "report.js").read_text(encoding="utf-8"),
@@ -64,16 +67,25 @@ def figure_json(figure: Figure) -> str:
 def _grids(model: Model, unit: str) -> dict[str, Grid | None]:
     source, summary = model.input, model.summary
     crashes = "Liquidated runs in each crash window."
+    actions = "Actions that the venue would have refused, in liquidated runs; the count over all runs is above."
+    fills = "Fills against what was traded in their bar: above 1 % the assumption of no market impact is doubtful."
     return {
         "summary": summary_grid(summary, unit),
         "detail": detail_grid(summary),
+        "timing": timing_grid(model.timing),
+        "best": best_set_grid(model),
         "holding": holding_grid(model),
         "survive": survive_grid(model.survive),
         "crashes": count_grid("crashes", crashes, model.crashes, summary) if model.crashes else None,
         "sensitivity": sensitivity_grid(model.sensitivity, summary),
-        "worst": worst_grid(model.worst, unit),
+        "worst": worst_grid(model.worst, model.stories, unit),
+        "money": money_grid(model.accounts),
+        "fidelity": fidelity_grid(model),
         "refused": refused_grid(model),
-        "coverage": plain_grid("coverage", "Stored market data that the study read.", source.coverage),
+        "actions": rows_grid("actions", actions, source.refused_actions),
+        "fills": rows_grid("fills", fills, source.large_fills),
+        "coverage": rows_grid("coverage", "Stored market data that the study read.", source.coverage),
+        "gaps": rows_grid("gaps", "The longest gaps in them.", source.gaps),
     }
 
 
@@ -81,8 +93,7 @@ def _breakdown_grids(model: Model) -> list[Grid]:
     by_dimension: dict[str, list[Part]] = {}
     for part in model.breakdowns:
         by_dimension.setdefault(part.dimension, []).append(part)
-    swept = [sweep_grid(i + 1, sweep, model.summary) for i, sweep in enumerate(model.sweeps)]
-    return swept + [
+    return [
         part_grid(f"by-{name.replace(' ', '-')}", f"Liquidated, % of pairs, by {name}.", parts, model.summary)
         for name, parts in by_dimension.items()
     ]

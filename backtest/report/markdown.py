@@ -27,8 +27,8 @@ def render_markdown(model: Model) -> str:
         parts += ["## Assumptions", "\n".join(f"- {escape(name)}: {escape(text)}" for name, text in source.assumptions)]
     if source.coverage:
         parts += ["## Data", _table(plain_grid("coverage", "Stored market data that the study read.", source.coverage))]
-    if source.trace_story:
-        parts += ["## One liquidation", "\n".join(f"1. {escape(line)}" for line in source.trace_story)]
+    if model.typical is not None:
+        parts += ["## One liquidation", "\n".join(f"- {escape(line.strip())}" for line in model.typical.story)]
     parts += ["## How to reproduce", "\n".join(f"    {line}" for line in source.reproduce)]
     return "\n\n".join(parts) + "\n"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from backtest.analysis.pairs import BASELINE
@@ -10,30 +10,25 @@ from backtest.analysis.summary import Comparison
 from backtest.analysis.survive import QUANTILES_PCT, SurvivalRow
 from backtest.analysis.worst import WorstRun
 from backtest.report.grid import (
-    LOW,
     Cell,
     Column,
     Grid,
     figure_cell,
     heat,
     name_cell,
-    plain_grid,
+    pair_cell,
     points,
     text_cell,
     two_digits,
 )
 from backtest.report.model import Model, Strategy, Summary
-from backtest.report.text import MISSING, leverage, money, number, p_value, two
+from backtest.report.text import MISSING, leverage, money, number, p_value
 
 
 def _both(
     one: Strategy, read: Callable[[Comparison], float | None], write: Callable[[float | None], str], worst: bool = True
 ) -> Cell:
-    """Show a figure under both reactions, sorted by the larger (or the smaller, where less is worse)."""
-    first, second = read(one.intrabar), read(one.next_open)
-    known = [value for value in (first, second) if value is not None]
-    pick = max if worst else min
-    return Cell(two(write(first), write(second)), pick(known) if known else LOW)
+    return pair_cell(read(one.intrabar), read(one.next_open), write, worst)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +180,7 @@ def survive_grid(rows: Sequence[SurvivalRow]) -> Grid | None:
     return Grid("survive", caption, columns, cells)
 
 
-def worst_grid(runs: Sequence[WorstRun], unit: str) -> Grid | None:
+def worst_grid(runs: Sequence[WorstRun], stories: Mapping[str, Sequence[str]], unit: str) -> Grid | None:
     """List the worst runs; null if no strategy of the study ended a run below hold."""
     if not runs:
         return None
@@ -198,33 +193,13 @@ def worst_grid(runs: Sequence[WorstRun], unit: str) -> Grid | None:
     )
     rows = tuple(
         (
-            text_cell(one.run_id, "run"),
+            Cell(one.run_id, one.run_id, "run", link=f"run-{i + 1}" if one.run_id in stories else ""),
             text_cell(one.effect or "ended lower"),
             figure_cell(one.baseline_end_quote, number(one.baseline_end_quote)),
             figure_cell(one.end_quote, number(one.end_quote)),
             figure_cell(one.difference_quote, number(one.difference_quote)),
         )
-        for one in runs
+        for i, one in enumerate(runs)
     )
-    caption = "Runs of the study's strategies that ended furthest below hold; backtest explain tells the story of each."
+    caption = "Runs of the study's strategies that ended furthest below hold; each name leads to its story."
     return Grid("worst", caption, columns, rows)
-
-
-def refused_grid(model: Model) -> Grid | None:
-    """Count refused entries by reason, side and leverage of the baseline; null if there are none."""
-    import pyarrow.compute as pc
-
-    outcomes = model.input.outcomes
-    refused = outcomes.filter(
-        pc.and_(pc.equal(outcomes["exit_reason"], "refused"), pc.equal(outcomes["strategy"], BASELINE))
-    )
-    if not refused.num_rows:
-        return None
-    keys = ["refusal", "symbol", "side", "leverage"]
-    counted = refused.group_by(keys).aggregate([([], "count_all")]).sort_by([(key, "ascending") for key in keys])
-    rows = [
-        {"reason": row["refusal"], "symbol": row["symbol"], "side": row["side"],
-         "leverage": leverage(row["leverage"]), "entries": row["count_all"]}
-        for row in counted.to_pylist()
-    ]  # fmt: skip
-    return plain_grid("refused", "Entries that the venue would have refused; they are in no pair and no rate.", rows)

@@ -54,6 +54,15 @@ def leverage(value: float) -> str:
     return f"{value:g}×"
 
 
+def parameter(value: object) -> str:
+    """Write a swept value.
+
+    >>> parameter(0.5), parameter(True)
+    ('0.5', 'True')
+    """
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def two(intrabar: str, next_open: str) -> str:
     """Write a figure under both reactions; once where they agree."""
     return intrabar if intrabar == next_open else f"{intrabar} / {next_open}"

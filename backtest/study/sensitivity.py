@@ -62,13 +62,16 @@ def variants(study: Study, loaded: Sequence[SymbolData]) -> Iterator[Variant]:
     Reactions and gaps need no replay of their own. With one position in each margin unit, extremes of several marks
     never come together, so every liquidation is certain.
     """
-    yield Variant("path: adverse extreme last", market=adverse_last, skip=False)
+    yield Variant("adverse extreme last", market=adverse_last, skip=False)
     if any(len(data.market.tiers) > 1 for data in loaded):
-        yield Variant("tiers: previous snapshot", market=lambda market: neighbour_tiers(market, -1))
-        yield Variant("tiers: next snapshot", market=lambda market: neighbour_tiers(market, 1))
+        yield Variant("previous tier table", market=lambda market: neighbour_tiers(market, -1))
+        yield Variant("next tier table", market=lambda market: neighbour_tiers(market, 1))
     if study.entries.margin_mode == "isolated":
         other = {"pro_rata": "keep", "keep": "pro_rata"}[study.release]
-        yield Variant(f"release: {other.replace('_', ' ')}", study=lambda study: replace(study, release=other))
+        yield Variant(
+            "freed margin kept" if other == "keep" else "freed margin released",
+            study=lambda study: replace(study, release=other),
+        )
 
 
 def sensitivity(study: Study, loaded: Sequence[SymbolData], all_jobs: Sequence[Job]) -> dict[str, pa.Table]:
@@ -80,7 +83,7 @@ def sensitivity(study: Study, loaded: Sequence[SymbolData], all_jobs: Sequence[J
     found: dict[str, pa.Table] = {}
     for variant in variants(study, loaded):
         stride = _stride(loaded, len(own), variant.skip)
-        of = "" if stride == 1 else f", one in {stride} entry times"
+        of = "" if stride == 1 else f", 1 in {stride} entries"
         for one in (Variant("as stated"), variant) if stride > 1 else (variant,):
             if one.name + of not in found:
                 found[one.name + of] = pa.concat_tables([_replay(one, study, data, own, stride) for data in loaded])

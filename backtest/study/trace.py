@@ -14,10 +14,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from backtest.engine.batch import Terms
-from backtest.engine.margin import fee_reserve, measure, tier_at
+from backtest.engine.margin import fee_reserve, measure
 from backtest.engine.market import Market
 from backtest.schema import Tape
-from backtest.units import E8, e8_text, time_text
+from backtest.units import E8
 
 COLUMNS = (
     "time_ms",
@@ -141,39 +141,3 @@ def trace(tape: Tape, market: Market, terms: Terms, run: Life) -> pa.Table:
         for name, value in zip(COLUMNS, values, strict=True):
             rows[name].append(value)
     return pa.table({name: pa.array(values) for name, values in rows.items()})
-
-
-def worked_liquidation(
-    tape: Tape, market: Market, run: Life, outcome: dict[str, Any], transfers: pa.Table, fills: pa.Table
-) -> list[str]:
-    """Tell a liquidation in words and numbers: the entry, the mark, the formula filled in, and the forced close."""
-    symbol, mark = outcome["symbol"], outcome["liquidation_price_e8"]
-    qty, cost, wallet = int(run.qty_e8[-1]), int(run.cost_e8[-1]), int(run.wallet_e8[-1])
-    segment = int(np.searchsorted(tape.segment_start, run.bars[-1], side="right")) - 1
-    table = int(tape.segment_table[segment])
-    equity, maintenance, _ = measure(market, table, run.side, qty, cost, wallet, run.leverage_e2, 0, mark)
-    tier = tier_at(market, table, qty, mark)
-    rate, deduction = int(tape.tier_rate_e8[table, tier]), int(tape.tier_deduction_e8[table, tier])
-    entry_fill = fills.to_pylist()[0]
-    lines = [
-        f"{time_text(outcome['entry_ms'])} {outcome['side']} {e8_text(outcome['entry_qty_e8'])} {symbol} at "
-        f"{e8_text(entry_fill['price_e8'])}, {outcome['leverage']:g}x: the isolated wallet holds "
-        f"{e8_text(int(run.wallet_e8[0]))} USDT after the entry fee."
-    ]
-    funding = int(run.wallet_e8[-1] - run.wallet_e8[0])
-    lines.append(f"Funding and rules changed the wallet by {e8_text(funding)} to {e8_text(wallet)} USDT.")
-    sign = "+" if run.side > 0 else "−"
-    lines.append(
-        f"{time_text(outcome['liquidation_ms'])} the mark is {e8_text(mark)}: equity = {e8_text(wallet)} {sign} "
-        f"({e8_text(qty)} × {e8_text(mark)} − {e8_text(cost)}) = {e8_text(equity)}; maintenance = {e8_text(qty)} × "
-        f"{e8_text(mark)} × {rate / 1e6:g} % − {e8_text(deduction)} = {e8_text(maintenance)} (tier {tier + 1})."
-    )
-    lines.append(f"{e8_text(equity)} ≤ {e8_text(maintenance)}: liquidated, cause {outcome['cause']}.")
-    for row in fills.to_pylist():
-        if row["cause"] == "liquidation":
-            lines.append(f"Forced close of {e8_text(abs(row['qty_e8']))} at {e8_text(row['price_e8'])}.")
-    for row in transfers.to_pylist():
-        if row["cause"] == "liquidation" and row["kind"] in ("clearance", "release", "takeover"):
-            words = {"clearance": "clearance fee", "release": "returned", "takeover": "kept by the insurance fund"}
-            lines.append(f"{words[row['kind']].capitalize()}: {e8_text(row['amount_e8'])} USDT.")
-    return lines

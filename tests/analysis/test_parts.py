@@ -56,7 +56,7 @@ def test_sensitivity_leaves_out_what_it_says_and_adds_other_replays() -> None:
     parts = sensitivity(pair_up(table(rows)), {"tiers: next": pair_up(table(rows[2:4]))})
     pairs = {part.value: part.rows[1].intrabar.pairs for part in parts}
     assert pairs == {
-        "all pairs": 3,
+        "as stated": 3,
         "certain liquidations only": 2,
         "without runs near a data gap": 2,
         "tiers: next": 1,

@@ -37,8 +37,11 @@ def hostile_model() -> Model:
             study=study,
             coverage=[{HOSTILE: HOSTILE}],
             assumptions=[(HOSTILE, HOSTILE)],
-            trace_story=[HOSTILE],
+            runs=sample.FakeRuns(HOSTILE),
             reproduce=[HOSTILE],
             sensitivity={HOSTILE: outcomes},
+            gaps=[{HOSTILE: HOSTILE}],
+            refused_actions=[{HOSTILE: HOSTILE}],
+            large_fills=[{HOSTILE: HOSTILE}],
         )
     )

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pyarrow as pa
 
+from backtest.analysis.money import Money
 from backtest.report.model import ReportInput
+from backtest.units import HOUR_MS
 from tests.analysis import fake
 
 
@@ -60,6 +64,35 @@ def trace() -> pa.Table:
     )  # fmt: skip
 
 
+@dataclass
+class FakeRuns:
+    """Tell every run alike: the drawn liquidation, and a month in which the coin falls and the run falls faster."""
+
+    words: str = "2020-01-01 00:00  entry"
+
+    def story(self, run_id: str) -> list[str]:
+        return [f"Run {run_id}", self.words]
+
+    def bars(self, run_id: str) -> pa.Table:
+        return trace()
+
+    def money(self, run_id: str) -> Money:
+        entry = int(run_id.split("/")[2])
+        hours = np.arange(721)
+        coin = 40_000 * (1 + 0.05 * np.sin(hours / 40.0))
+        equity = 10_000 * (1 + 2 * (coin / coin[0] - 1))
+        flows = ((entry, -5_000.0), (entry + 720 * HOUR_MS, float(equity[-1]) - 5_000.0))
+        return Money(entry + hours * HOUR_MS, equity, coin, flows)
+
+
+def volatility() -> pa.Table:
+    """Give volatilities that rise with time."""
+    entry = fake.START_MS + np.arange(2_000) * fake.DAY_MS
+    return pa.table(
+        {"symbol": ["BTCUSDT"] * 2_000, "entry_ms": entry, "volatility_pct": np.linspace(20.0, 120.0, 2_000)}
+    )
+
+
 def report_input(outcomes: pa.Table | None = None, **changes: object) -> ReportInput:
     """Give a complete report input."""
     values: dict[str, object] = {
@@ -75,11 +108,11 @@ def report_input(outcomes: pa.Table | None = None, **changes: object) -> ReportI
             ("Reaction", "two bounds: inside the bar at the crossing price, or at the next open"),
             ("Fees", "taker 4 bps through 2022, 5 bps after"),
         ],
-        "trace": trace(),
-        "trace_story": [
-            "2020-01-01 00:00: long 1 BTC at 40,000, 10×, 4,000 USDT posted.",
-            "2020-01-09 23:00: mark 36,180; equity 180.9 is at or below maintenance 180.9. Liquidated.",
-        ],
+        "runs": FakeRuns(),
+        "volatility": volatility(),
+        "gaps": [{"symbol": "BTCUSDT", "first missing": "2020-02-01 00:00", "bars": 3}],
+        "refused_actions": [{"strategy": "top-up", "rule": "top_up", "reason": "insufficient reserve", "actions": 4}],
+        "large_fills": [{"symbol": "BTCUSDT", "fills": "entries", "number": 9, "above 1 % of their bar": 1}],
         "reproduce": ["backtest compare study.toml", "backtest verify ."],
         "synthetic": True,
     }  # fmt: skip

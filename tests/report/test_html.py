@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from backtest.report.figures import figures, label
+from backtest.report.figure import label
+from backtest.report.figures import figures
 from backtest.report.html import TEMPLATES, render, render_model
 from backtest.report.model import Model, build
 from tests.analysis import fake
@@ -46,17 +47,33 @@ def test_the_same_input_gives_the_same_bytes_whatever_the_order_of_rows(page: st
 
 def test_the_sections_come_in_the_order_of_a_reader(page: str) -> None:
     assert Outline(page).headings == [
-        "btc-buffers", "Strategies by liquidation count", "What a saved position costs", "How long a position lives",
-        "Liquidations through time", "Liquidation probability by leverage and holding time",
-        "One liquidation, step by step", "Where the difference comes from", "Under other assumptions", "Worst runs",
-        "Assumptions", "Data", "How to reproduce",
+        "btc-buffers", "Strategies by liquidation count", "Skill or luck", "What a saved position costs",
+        "Liquidations through time", "How long a position lives", "Through the crashes",
+        "Liquidation probability by leverage and holding time", "Over swept parameters",
+        "Where the difference comes from", "Under other assumptions", "Worst runs", "One liquidation, step by step",
+        "Equity and drawdown", "Assumptions", "Data", "How to reproduce",
     ]  # fmt: skip
+
+
+def test_each_table_of_the_data_section_is_there(page: str) -> None:
+    ids = {attrs.get("id") for _, attrs in Outline(page).tags}
+    for name in ("coverage", "gaps", "fidelity", "refused", "actions", "fills", "timing", "best", "money", "worst"):
+        assert f"table-{name}" in ids, name
+
+
+def test_each_worst_run_leads_to_its_story(page: str, model: Model) -> None:
+    outline = Outline(page)
+    links = [attrs["href"] for tag, attrs in outline.tags if tag == "a"]
+    targets = {f"#{attrs['id']}" for tag, attrs in outline.tags if tag == "details" and "id" in attrs}
+    assert len(links) == len(model.worst) > 0
+    assert set(links) == targets
+    assert all(f"Run {one.run_id}" in page for one in model.worst)
 
 
 def test_nothing_is_fetched(page: str) -> None:
     outline = Outline(page)
     links = [value for tag, attrs in outline.tags for name, value in attrs.items() if name in ("src", "href")]
-    assert links == ["data:,"]
+    assert [link for link in links if not str(link).startswith("#run-")] == ["data:,"]
     assert "default-src 'none'" in page
     assert page.count("plotly.js v") <= 1
 
@@ -79,9 +96,10 @@ def test_names_are_inert_in_html_and_in_figures(hostile_model: Model) -> None:
     assert HOSTILE not in page
 
 
-def test_a_report_without_a_trace_has_no_such_section() -> None:
-    page = render(sample.report_input(fake.outcomes(40), trace=None, trace_story=[], synthetic=False))
+def test_a_report_that_follows_no_run_has_no_such_section() -> None:
+    page = render(sample.report_input(fake.outcomes(40), runs=None, synthetic=False))
     assert "step by step" not in page
+    assert "Equity and drawdown" not in page
     assert "The market of this report is made up" not in page
 
 

@@ -31,10 +31,10 @@ def others(small: Ran) -> dict[str, pa.Table]:
 
 def test_each_assumption_has_every_run_of_hold_and_of_the_strategies(small: Ran, others: dict[str, pa.Table]) -> None:
     assert list(others) == [
-        "path: adverse extreme last",
-        "tiers: previous snapshot",
-        "tiers: next snapshot",
-        "release: keep",
+        "adverse extreme last",
+        "previous tier table",
+        "next tier table",
+        "freed margin kept",
     ]
     stated = of(small.tables["outcomes"], *OWN)["run_id"].to_pylist()
     for table in others.values():
@@ -45,7 +45,7 @@ def test_the_order_of_extremes_moves_no_liquidation_of_a_single_position(
     small: Ran, others: dict[str, pa.Table]
 ) -> None:
     # All conditions of one position turn on the adverse way alone, so the other way changes nothing.
-    assert of(others["path: adverse extreme last"], *OWN).equals(of(small.tables["outcomes"], *OWN))
+    assert of(others["adverse extreme last"], *OWN).equals(of(small.tables["outcomes"], *OWN))
 
 
 def test_with_the_extremes_exchanged_a_long_meets_the_high_first(small: Ran) -> None:
@@ -68,7 +68,7 @@ def test_with_the_extremes_exchanged_a_long_meets_the_high_first(small: Ran) -> 
 def test_a_margin_that_stays_in_the_position_changes_only_strategies_that_reduce(
     small: Ran, others: dict[str, pa.Table]
 ) -> None:
-    kept, stated = others["release: keep"], small.tables["outcomes"]
+    kept, stated = others["freed margin kept"], small.tables["outcomes"]
     assert of(kept, "hold", "top-up").equals(of(stated, "hold", "top-up"))
 
 
@@ -89,9 +89,9 @@ def test_a_large_study_is_replayed_on_some_of_its_entries_beside_the_same_as_sta
     monkeypatch.setattr(sensitivity_module, "RUNS_MAX", 48 * 7 // 3)
     monkeypatch.setattr(sensitivity_module, "BARS_MAX", 10**12)
     others = sensitivity(small.study, [small.data], small.jobs)
-    assert list(others)[:2] == ["as stated, one in 3 entry times", "path: adverse extreme last, one in 3 entry times"]
+    assert list(others)[:2] == ["as stated, 1 in 3 entries", "adverse extreme last, 1 in 3 entries"]
     times = sorted({row["entry_ms"] for row in small.of(HOLD)})
-    stated = others["as stated, one in 3 entry times"]
+    stated = others["as stated, 1 in 3 entries"]
     assert sorted(set(stated["entry_ms"].to_pylist())) == times[::3]
     runs = stated["run_id"].to_pylist()
     whole = small.tables["outcomes"]

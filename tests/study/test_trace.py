@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -12,8 +11,8 @@ import pytest
 from backtest.engine.margin import measure
 from backtest.study.naming import HOLD
 from backtest.study.runner import terms
-from backtest.study.trace import COLUMNS, Life, life, liquidation_price_e8, trace, worked_liquidation
-from backtest.units import E8, HOUR_MS, e8_text
+from backtest.study.trace import COLUMNS, Life, life, liquidation_price_e8, trace
+from backtest.units import E8, HOUR_MS
 
 from .small import Ran
 
@@ -102,18 +101,3 @@ def test_the_predicate_turns_at_the_liquidation_price(told: list[Told], small: R
 def test_a_position_with_all_its_value_posted_has_no_liquidation_price_below(small: Ran) -> None:
     state = (1, E8, 20_000 * E8, 30_000 * E8, 500, 0)
     assert liquidation_price_e8(small.data.market, terms(small.study), 0, state) == 0
-
-
-def test_the_story_states_the_figures_that_decided(told: list[Told], small: Ran) -> None:
-    tape, market = small.data.result.tape, small.data.market
-    for row, run, _, transfers, fills in told:
-        text = "\n".join(worked_liquidation(tape, market, run, row, transfers, fills))
-        assert f"the mark is {e8_text(row['liquidation_price_e8'])}" in text
-        qty, cost, wallet = (int(column[-1]) for column in (run.qty_e8, run.cost_e8, run.wallet_e8))
-        segment = np.searchsorted(tape.segment_start, run.bars[-1], side="right") - 1
-        table = int(tape.segment_table[segment])
-        equity, maintenance, _ = measure(
-            market, table, run.side, qty, cost, wallet, run.leverage_e2, 0, row["liquidation_price_e8"]
-        )
-        assert equity <= maintenance
-        assert f"{e8_text(equity)} ≤ {e8_text(maintenance)}: liquidated, cause {row['cause']}." in text

@@ -46,7 +46,13 @@
     const style = getComputedStyle(document.documentElement);
     const options = { displayModeBar: false, responsive: true };
     const data = themed(figure.data, style);
-    if (narrow()) data.filter((one) => one.marker && one.marker.showscale).forEach((one) => { one.marker.showscale = false; });
+    if (narrow()) {
+      data.filter((one) => one.marker && one.marker.showscale).forEach((one) => { one.marker.showscale = false; });
+      // Twins keep their marks; their names find no room.
+      data.filter((one) => one.mode === "markers+text").forEach((one) => {
+        one.text = one.text.map((name) => (name.includes("~") ? "" : name));
+      });
+    }
     return Plotly.react(node, data, layoutFor(figure.layout, style), options).then(() => {
       node.dataset.drawn = "true";
     });
@@ -74,6 +80,13 @@
     const rows = Array.from(body.rows).sort((a, b) => (ascending ? compare(a, b) : compare(b, a)));
     body.append(...rows);
   }
+  // A link to a folded story opens it.
+  function unfold() {
+    const node = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (node && node.tagName === "DETAILS") { node.open = true; node.scrollIntoView(); }
+  }
+  window.addEventListener("hashchange", unfold);
+  unfold();
   document.querySelectorAll("table.sortable").forEach((table) => {
     const heads = Array.from(table.tHead.rows[0].cells);
     heads.forEach((head, index) => {

@@ -1,0 +1,148 @@
+"""What a report says of the data under a study: coverage, gaps, volatility before entries, refusals, large fills."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from backtest.study.runner import SymbolData
+from backtest.units import DAY_MS, E8, time_text
+
+Row = dict[str, object]
+VOLATILITY_DAYS = 30
+LARGE_SHARE = 0.01  # of what was traded in a bar
+GAPS_MAX = 20
+
+
+def coverage(loaded: Sequence[SymbolData]) -> list[Row]:
+    """List what was read, table by table."""
+    rows: list[Row] = []
+    for data in loaded:
+        tape = data.result.tape
+        for table, count in (
+            ("klines and mark_price", len(tape.time_ms)),
+            ("funding_rate", len(data.result.funding_ms)),
+        ):
+            rows.append(
+                {
+                    "table": table,
+                    "symbol": data.symbol,
+                    "first": time_text(int(tape.time_ms[0])),
+                    "last": time_text(int(tape.time_ms[-1])),
+                    "rows": count,
+                    "gaps": len(data.result.holes),
+                }
+            )
+    return rows
+
+
+def gaps(loaded: Sequence[SymbolData]) -> list[Row]:
+    """List the longest gaps, the longest first: bars or funding that are missing."""
+    found = [
+        ((last - first) // data.result.tape.interval_ms + 1, data.symbol, first, last)
+        for data in loaded
+        for first, last in data.result.holes
+    ]
+    found.sort(key=lambda gap: (-gap[0], *gap[1:]))
+    return [
+        {"symbol": symbol, "first missing": time_text(first), "last missing": time_text(last), "bars": bars}
+        for bars, symbol, first, last in found[:GAPS_MAX]
+    ]
+
+
+def volatility(loaded: Sequence[SymbolData]) -> pa.Table:
+    """Give, for each entry time, how much the mark moved in the 30 days before: symbol, entry_ms, volatility_pct.
+
+    The standard deviation of the log returns of bars, in per cent a year of 365 days; null where fewer than two days
+    lie before. An entry sees closed bars only.
+    """
+    tables = []
+    for data in loaded:
+        tape = data.result.tape
+        times = np.unique(data.entries.rows["entry_ms"])
+        moves = np.diff(np.log(tape.mark_close_e8 / E8))
+        stop = np.searchsorted(tape.time_ms, times - tape.interval_ms, side="right") - 1
+        start = np.maximum(np.searchsorted(tape.time_ms, times - VOLATILITY_DAYS * DAY_MS), 0)
+        deviation = _deviation(moves, start, np.maximum(stop, 0))
+        yearly = 100.0 * deviation * np.sqrt(365.0 * DAY_MS / tape.interval_ms)
+        known = (stop - start) * tape.interval_ms >= 2 * DAY_MS
+        columns = {
+            "symbol": pa.repeat(pa.scalar(data.symbol), len(times)),
+            "entry_ms": pa.array(times),
+            "volatility_pct": pa.array(np.round(yearly, 6), mask=~known),
+        }
+        tables.append(pa.table(columns))
+    return pa.concat_tables(tables)
+
+
+def _deviation(
+    values: npt.NDArray[np.float64], start: npt.NDArray[np.int64], stop: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    count = np.maximum(stop - start, 1)
+    sums, squares = (np.concatenate([[0.0], np.cumsum(v)]) for v in (values, values**2))
+    mean = (sums[stop] - sums[start]) / count
+    return np.asarray(np.sqrt(np.maximum((squares[stop] - squares[start]) / count - mean**2, 0.0)))
+
+
+def refused_actions(folder: Path) -> list[Row]:
+    """Count what rules asked for and the venue would have refused, in the runs whose rows are kept."""
+    actions = pq.read_table(folder / "actions.parquet", columns=["run_id", "rule", "verb", "status"])
+    actions = actions.filter(pc.not_equal(actions["status"], "done"))
+    strategy = pc.list_element(pc.split_pattern(actions["run_id"], "/", max_splits=1), 0)
+    keys = ["strategy", "rule", "verb", "status"]
+    counted = actions.append_column("strategy", strategy).group_by(keys).aggregate([([], "count_all")])
+    rows = counted.sort_by([(key, "ascending") for key in keys]).to_pylist()
+    return [
+        {
+            "strategy": row["strategy"],
+            "rule": row["rule"],
+            "asked": row["verb"].replace("_", " "),
+            "reason": row["status"].replace("_", " "),
+            "actions": row["count_all"],
+        }
+        for row in rows
+    ]
+
+
+def large_fills(loaded: Sequence[SymbolData], outcomes: pa.Table, folder: Path) -> list[Row]:
+    """Count fills above 1 % of what was traded in their bar: entries of all runs, others where rows are kept."""
+    rows: list[Row] = []
+    fills = pq.read_table(folder / "fills.parquet", columns=["symbol", "time_ms", "cost_e8", "cause"])
+    for data in loaded:
+        entered = outcomes.filter(
+            pc.and_(pc.equal(outcomes["symbol"], data.symbol), pc.not_equal(outcomes["exit_reason"], "refused"))
+        )
+        mine = fills.filter(pc.equal(fills["symbol"], data.symbol))
+        forced = mine.filter(pc.equal(mine["cause"], "liquidation"))
+        others = mine.filter(pc.invert(pc.is_in(mine["cause"], pa.array(["liquidation", "entry"]))))
+        for what, table, time, value in (
+            ("entries", entered, "entry_ms", "entry_notional_e8"),
+            ("forced closes", forced, "time_ms", "cost_e8"),
+            ("other fills of liquidated runs", others, "time_ms", "cost_e8"),
+        ):
+            share = _share_of_bar(data, table[time].to_numpy(), table[value].to_numpy())
+            rows.append(
+                {
+                    "symbol": data.symbol,
+                    "fills": what,
+                    "number": len(share),
+                    "above 1 % of their bar": int((share > LARGE_SHARE).sum()),
+                    "largest, % of its bar": round(100.0 * float(share.max(initial=0.0)), 4),
+                }
+            )
+    return rows
+
+
+def _share_of_bar(
+    data: SymbolData, time_ms: npt.NDArray[np.int64], value_e8: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """Give each fill over the quote volume of its bar; a bar without trade counts as one in which all was ours."""
+    bar = np.minimum(np.searchsorted(data.result.tape.time_ms, time_ms), len(data.result.quote_volume) - 1)
+    volume = data.result.quote_volume[bar]
+    return np.asarray(np.divide(value_e8 / E8, volume, out=np.ones(len(bar)), where=volume > 0))

@@ -1,0 +1,70 @@
+"""Single runs of a study that has just been replayed, each brought back by replaying it: story, bars, money."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from backtest.analysis.money import Money
+from backtest.study.config import Study
+from backtest.study.equity import equity_curve
+from backtest.study.jobs import Job
+from backtest.study.narrate import narrate
+from backtest.study.runner import SymbolData, terms
+from backtest.study.story import Ledger, hold_id, replayed_ledger, tell
+from backtest.study.trace import life, trace
+from backtest.units import E8
+
+
+class SingleRuns:
+    """What a report asks about single runs, by their names."""
+
+    def __init__(self, study: Study, loaded: Sequence[SymbolData], all_jobs: Sequence[Job], outcomes: pa.Table) -> None:
+        self._study, self._jobs, self._outcomes = study, all_jobs, outcomes
+        self._data = {data.symbol: data for data in loaded}
+
+    def _outcome(self, run_id: str) -> dict[str, Any]:
+        found = self._outcomes.filter(pc.equal(self._outcomes["run_id"], run_id))
+        return dict(found.to_pylist()[0])
+
+    def _rows(self, run_id: str) -> tuple[SymbolData, dict[str, Any], Mapping[str, pa.Table]]:
+        outcome = self._outcome(run_id)
+        data = self._data[outcome["symbol"]]
+        return data, outcome, replayed_ledger(self._study, data, self._jobs, outcome)
+
+    def story(self, run_id: str) -> Sequence[str]:
+        """Tell a run line by line."""
+        data, outcome, tables = self._rows(run_id)
+        return list(narrate(tell(self._study, data, outcome, Ledger.of(tables), self._outcome(hold_id(run_id)))))
+
+    def bars(self, run_id: str) -> pa.Table:
+        """Give a run bar by bar, as `trace` does."""
+        data, outcome, tables = self._rows(run_id)
+        lived = life(data.result.tape, outcome, tables["transfers"], tables["fills"])
+        return trace(data.result.tape, data.market, terms(self._study), lived)
+
+    def money(self, run_id: str) -> Money:
+        """Give what a run did to the money."""
+        data, outcome, tables = self._rows(run_id)
+        tape = data.result.tape
+        curve = equity_curve(data, outcome, tables["transfers"], tables["fills"])
+        first = int(np.searchsorted(tape.time_ms, outcome["entry_ms"]))
+        closes = tape.mark_close_e8[first : first + len(curve.time_ms) - 1]
+        coin = np.concatenate([tape.mark_open_e8[first : first + 1], closes]) / E8
+        return Money(curve.time_ms, curve.equity_e8 / E8, coin, _flows(outcome, tables["transfers"]))
+
+
+def _flows(outcome: Mapping[str, Any], transfers: pa.Table) -> tuple[tuple[int, float], ...]:
+    """Give what went between reserve and venue, and what the venue still held at the end."""
+    flows: list[tuple[int, float]] = []
+    inside = 0
+    for row in transfers.to_pylist():
+        into, out = row["debit"] == "reserve", row["credit"] == "reserve" and row["debit"] != "world"
+        if into or out:
+            flows.append((row["time_ms"], (-1 if into else 1) * row["amount_e8"] / E8))
+        inside += (row["credit"] == "free") * row["amount_e8"] - (row["debit"] == "free") * row["amount_e8"]
+    return (*flows, (outcome["exit_ms"], inside / E8))
