@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backtest.cli.output import LAKE, Json, LakeFolder, note, print_table, progress, say_json
+from backtest.cli.output import LAKE, Json, LakeFolder, note, print_table, progress, say, say_json
 from backtest.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ def pull(
     interval: Annotated[str, typer.Option(help="Length of a bar.")] = "1h",
     start: Annotated[str | None, typer.Option(help="First UTC day; default 2019-09-01.")] = None,
     stop: Annotated[str | None, typer.Option(help="UTC day before which it ends; default: up to yesterday.")] = None,
+    archive: Annotated[
+        bool, typer.Option("--archive", help="Bybit klines: from its public files of trades, delisted contracts too.")
+    ] = False,
     replace: Annotated[
         bool, typer.Option("--replace", help="Where a source has corrected itself, let its new rows win.")
     ] = False,
@@ -54,7 +57,8 @@ def pull(
         wanted = read_recipe(_recipe_file(recipe))
     else:
         days = {"start": _day("--start", start), "stop": _day("--stop", stop)}
-        section = {"venue": venue, "symbols": symbol or [], "tables": table.split(","), "interval": interval}
+        section: dict[str, object] = {"venue": venue, "symbols": symbol or [], "tables": table.split(",")}
+        section |= {"interval": interval, "archive": archive}
         wanted = read_section(section | {name: day for name, day in days.items() if day}, "options")
     now_ms = time.time_ns() // 1_000_000
     if dry_run:
@@ -93,7 +97,7 @@ def _day(option: str, text: str | None) -> dt.date | None:
 
 def _print_plan(missing: list[Missing], snapshots: tuple[tuple[str, str], ...], *, as_json: bool) -> None:
     if as_json:
-        names = ("first", "last", "months", "days", "to_compare")
+        names = ("first", "last", "months", "days", "to_compare", "files")
         say_json([part.dataset._asdict() | {name: getattr(part, name) for name in names} for part in missing])
         return
     for venue, table in snapshots:
@@ -104,6 +108,8 @@ def _print_plan(missing: list[Missing], snapshots: tuple[tuple[str, str], ...], 
         rows = [(*p.dataset, p.first or None, p.last or None, p.months, p.days, p.to_compare) for p in missing]
         headings = ("venue", "table", "symbol", "interval", "first", "last", "months", "days", "checksums")
         print_table(headings, rows, align="llllllr")
+        for name in (name for part in missing for name in part.files):
+            say(f"would fetch: {name}")
 
 
 def _print_report(done: PullReport, *, as_json: bool) -> None:

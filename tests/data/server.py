@@ -6,6 +6,7 @@ Its market is a formula, so that every answer can be checked. What is published 
 from __future__ import annotations
 
 import datetime as dt
+import gzip
 import hashlib
 import io
 import json
@@ -172,6 +173,8 @@ class Market:
             return _json({"symbols": [BINANCE_CONTRACT, {**BINANCE_CONTRACT, "symbol": "LUNAUSDT", **DELISTED}]})
         if root in ("/fapi/v1", "/dapi/v1"):
             return _json(self._binance(name, asked))
+        if parts.path.startswith("/trading/"):
+            return self._bybit_trades(parts.path)
         if parts.path.startswith("/v5/market/"):
             return _json(self._bybit(parts.path.removeprefix("/v5/market/"), asked))
         if name == "get_volatility_index_data":
@@ -265,6 +268,21 @@ class Market:
             ]
         after = str(page + 1) if page + 1 < len(pages) else ""
         return {"retCode": 0, "retMsg": "OK", "result": {"list": rows, "nextPageCursor": after}}
+
+    def _bybit_trades(self, path: str) -> Answer:
+        """Give four trades a bar: its open, high, low and close; the newest first, as older files have them."""
+        day = path[-17:-7]
+        start_ms = time_ms(day)
+        bars = self.bars("klines", HOUR_MS, start_ms, start_ms + DAY_MS)
+        if not bars or start_ms + DAY_MS > self.today_ms or path.rpartition("/")[2] in self.withdrawn:
+            return Answer(b"<html>404</html>", status=404, kind="text/html")
+        rows = [
+            f"{(t + 60_000 * n) / 1000:.4f},X,Buy,1,{cell},ZeroPlusTick,id,1e8,0.25,5000"
+            for t, cells in bars
+            for n, cell in enumerate(cells[:4])
+        ]
+        head = "timestamp,symbol,side,size,price,tickDirection,trdMatchID,grossValue,homeNotional,foreignNotional"
+        return Answer(gzip.compress("\n".join([head, *rows[::-1]]).encode() + b"\n", mtime=0))
 
     def _deribit(self, asked: dict[str, str]) -> object:
         start_ms, stop_ms = int(asked["start_timestamp"]), int(asked["end_timestamp"]) + 1

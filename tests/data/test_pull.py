@@ -14,6 +14,7 @@ from server import FAULTS, Answer, Market, serving
 from backtest.data.manifest import Dataset
 from backtest.data.pull.http import Client, Manners
 from backtest.data.pull.run import plan
+from backtest.data.sql import query
 from backtest.data.store import Lake
 from backtest.errors import DataError, SourceError
 from backtest.units import DAY_MS, HOUR_MS, time_ms, time_text
@@ -56,8 +57,15 @@ def test_all_tables_of_a_symbol_come(tmp_path, market):
 
 
 def test_coin_margined_symbols_come_from_their_own_folders(tmp_path, market):
-    pulled(tmp_path, market, recipe(("klines", "mark_price"), "binance-coinm", ["BTCUSD_PERP"]))
-    assert len(Lake(tmp_path).read(Dataset("binance-coinm", "mark_price", "BTCUSD_PERP", "1h"))) == HOURS
+    tables = ("klines", "mark_price", "premium_index", "funding_rate")
+    pulled(tmp_path, market, recipe(tables, "binance-coinm", ["BTCUSD_PERP"]))
+    pulled(tmp_path, market, recipe(("index_price",), "binance-coinm", ["BTCUSD"]))
+    lake = Lake(tmp_path)
+    for table in tables[:-1]:
+        assert len(lake.read(Dataset("binance-coinm", table, "BTCUSD_PERP", "1h"))) == HOURS
+    assert len(lake.read(Dataset("binance-coinm", "index_price", "BTCUSD", "1h"))) == HOURS
+    assert len(lake.read(Dataset("binance-coinm", "funding_rate", "BTCUSD_PERP", "event"))) == HOURS // 8
+    assert market.asked("/dapi/v1/indexPriceKlines?pair=BTCUSD&")
     assert market.asked("/data/futures/cm/monthly/markPriceKlines/BTCUSD_PERP/1h/")
     assert market.asked("/dapi/v1/markPriceKlines")
     assert not market.asked("/um/")
@@ -144,6 +152,11 @@ def test_a_dry_run_asks_nothing_and_lists_what_a_pull_then_fetches(tmp_path, mar
         (KLINES, "2024-10", "2025-01-04", 3, 4),
         (FUNDING, "2024-10", "2025-01-04", 3, 4),
     ]
+    assert missing[0].files == (
+        *(f"BTCUSDT-1h-2024-{month}.zip" for month in (10, 11, 12)),
+        *(f"BTCUSDT-1h-2025-01-0{day}.zip" for day in (1, 2, 3, 4)),
+    )
+    assert missing[1].files[3] == "fapi/v1/fundingRate BTCUSDT 2025-01-01"
     pulled(tmp_path, market, recipe(("klines", "funding_rate"), start="2024-11-01"))
     done = plan(Lake(tmp_path), recipe(("klines", "funding_rate"), start="2024-11-01"), market.today_ms)
     assert [(m.months, m.days, m.to_compare) for m in done] == [(0, 0, 5), (0, 0, 2)]
@@ -190,6 +203,51 @@ def test_volume_of_an_inverse_contract_is_in_quote(tmp_path, market):
     row = Lake(tmp_path).read(Dataset("bybit", "klines", "BTCUSD", "1h"))
     assert (row["volume"][0].as_py(), row["quote_volume"][0].as_py() != 1000.5) == (1000.5, True)
     assert market.asked("category=inverse")
+
+
+TRADES = recipe(("klines",), "bybit", ["LUNAUSDT"], archive=True)
+
+
+def test_bars_of_a_delisted_contract_come_from_the_public_files_of_trades(tmp_path, market):
+    report = pulled(tmp_path, market, TRADES)
+    rows = Lake(tmp_path).read(Dataset("bybit", "klines", "LUNAUSDT", "1h"))
+    assert rows["open_time_ms"].to_pylist() == list(range(LISTED, TODAY, HOUR_MS))
+    truth = market.bars("klines", HOUR_MS, LISTED, TODAY)
+    for name, place in (("open", 0), ("high", 1), ("low", 2), ("close", 3)):
+        assert rows[name].to_pylist() == [float(cells[place]) for _, cells in truth]
+    assert set(rows["volume"].to_pylist()) == {1.0}
+    assert set(rows["trade_count"].to_pylist()) == {4}
+    assert not market.asked("/v5/")
+    assert [period.text for period in report.absent[Dataset("bybit", "klines", "LUNAUSDT", "1h")]] == ["2024-10"]
+    before = tree(tmp_path)
+    market.requests.clear()
+    pulled(tmp_path, market, TRADES)
+    assert tree(tmp_path) == before
+    assert {address[-17:-10] for address in market.requests} == {"2024-10"}
+
+
+def test_a_day_without_a_file_of_trades_is_a_gap(tmp_path, market):
+    market.withdrawn.add("LUNAUSDT2024-12-10.csv.gz")
+    pulled(tmp_path, market, TRADES)
+    gaps = query(tmp_path, "SELECT first_ms, missing FROM gaps").to_pylist()
+    assert gaps == [{"first_ms": time_ms("2024-12-10"), "missing": 24}]
+
+
+@pytest.mark.parametrize("name", ["cut body", "half, and a length to match", "a flipped bit", "html", "hang", "429"])
+def test_a_file_of_trades_that_does_not_come_whole_is_asked_for_again(tmp_path, market, name):
+    pulled(tmp_path / "calm", market, TRADES)
+    market.fail("LUNAUSDT2024-12-10.csv.gz", name, 2)
+    pulled(tmp_path / "lake", market, TRADES)
+    assert market.faults[0].left == 0
+    assert tree(tmp_path / "lake") == tree(tmp_path / "calm")
+
+
+def test_a_file_of_trades_that_never_comes_whole_is_an_error_and_leaves_its_month_out(tmp_path, market):
+    market.fail("LUNAUSDT2024-12-10.csv.gz", "a flipped bit", 99)
+    with pytest.raises(SourceError, match=r"2024-12-10\.csv\.gz.*not a sound gzip file"):
+        pulled(tmp_path, market, TRADES)
+    times = Lake(tmp_path).read(Dataset("bybit", "klines", "LUNAUSDT", "1h"))["open_time_ms"].to_pylist()
+    assert {time_text(time)[:7] for time in times} == {"2024-11", "2025-01"}
 
 
 def test_bybit_says_no_with_status_200(tmp_path, market):

@@ -55,6 +55,12 @@ def test_everything_that_is_wrong_in_a_recipe_is_told(tmp_path):
         venue = "bybit"
         symbols = ["../x"]
         tables = ["funding_rate"]
+        [[pull]]
+        venue = "binance"
+        symbols = ["BTCUSDT"]
+        tables = ["klines"]
+        interval = "1h"
+        archive = true
         """
     )
     with pytest.raises(StudyError) as caught:
@@ -70,6 +76,7 @@ def test_everything_that_is_wrong_in_a_recipe_is_told(tmp_path):
         "interval is '7m'",
         "start = '2020' is not a date",
         "'../x' cannot name a symbol",
+        "archive is for klines of bybit alone",
     ):
         assert part in text, part
 
@@ -184,7 +191,10 @@ def test_the_command_pulls_from_mirrors_that_the_environment_names(tmp_path, mir
         file.write("start = 2024-11-01\nstop = 2025-01-01\n")
     lake = str(tmp_path / "lake")
     assert run(["data", "pull", str(path), "--lake", lake, "--dry-run", "--json"]) == 0
-    assert [part["months"] for part in json.loads(capsys.readouterr().out)] == [2]
+    (part,) = json.loads(capsys.readouterr().out)
+    assert (part["months"], part["files"]) == (2, ["BTCUSDT-8h-2024-11.zip", "BTCUSDT-8h-2024-12.zip"])
+    assert run(["data", "pull", str(path), "--lake", lake, "--dry-run"]) == 0
+    assert "would fetch: BTCUSDT-8h-2024-12.zip" in capsys.readouterr().out
     assert mirror.requests == []
     assert run(["data", "pull", str(path), "--lake", lake, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["datasets"][0]["rows_added"] == 52 * 3

@@ -28,9 +28,14 @@ class CboeHistory:
     host: Host
     folder: Path
 
+    @staticmethod
+    def file(dataset: Dataset) -> str:
+        """Name the file with all of an index's history."""
+        return f"{dataset.symbol}_History.csv"
+
     def fetch(self, dataset: Dataset, stop_ms: int) -> Piece:
         """Fetch all closes before a time. Raises `SourceError`, `DataError`."""
-        name = f"{dataset.symbol}_History.csv"
+        name = self.file(dataset)
         url = f"{self.host.url}/api/global/us_indices/daily_prices/{name}"
         content = self.client.get(url, _whole, pace_s=self.host.pace_s)
         if content is None:

@@ -23,6 +23,7 @@ _HOSTS = {
     "binance_um": Host("https://fapi.binance.com", 0.25),
     "binance_cm": Host("https://dapi.binance.com", 0.25),
     "bybit": Host("https://api.bybit.com", 0.05),  # 600 requests in 5 s for one address
+    "bybit_public": Host("https://public.bybit.com", 0.0),
     "cboe": Host("https://cdn.cboe.com", 0.0),
     "deribit": Host("https://www.deribit.com", 0.2),
 }

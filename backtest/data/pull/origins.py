@@ -20,6 +20,7 @@ from backtest.data.pull.hosts import host
 from backtest.data.pull.http import Client
 from backtest.data.pull.periods import Period, day_of, periods
 from backtest.data.pull.recipe import Wanted
+from backtest.data.pull.trades import TradeArchive
 from backtest.data.store import Lake, Piece
 from backtest.units import DAY_MS
 
@@ -58,6 +59,11 @@ class Origins:
                 if piece is not None:
                     return piece
         return None
+
+    def name(self, period: Period) -> str:
+        """Name the file or the request that a period is first looked for in."""
+        origins = self.days if period.is_day else self.months
+        return next(name for origin in origins if (name := origin.source(self.dataset, period)) is not None)
 
     def missing(self, wanted: Wanted, held: Held, today_ms: int) -> tuple[list[Period], list[Period]]:
         """List the months and the days of the current month that are not there."""
@@ -100,14 +106,20 @@ class Origins:
         return [period for period in (*months, *days) if self.archive.source(self.dataset, period) in held]
 
 
-def origins_of(dataset: Dataset, client: Client, root: Path) -> Origins:
+def origins_of(wanted: Wanted, client: Client, root: Path) -> Origins:
     """Give the origins of a dataset that comes period by period."""
+    dataset = wanted.dataset
     if dataset.venue in ("binance", "binance-coinm"):
         archive = Archive(client, host("binance_vision"), root / DOWNLOADS)
         rest = BinanceRest(client, host("binance_um" if dataset.venue == "binance" else "binance_cm"))
         return Origins(dataset, (archive,), (archive, rest), archive)
-    bybit = dataset.venue == "bybit"
-    origin: Origin = BybitRest(client, host("bybit")) if bybit else DeribitIndex(client, host("deribit"))
+    origin: Origin
+    if wanted.archive:
+        origin = TradeArchive(client, host("bybit_public"), root / DOWNLOADS)
+    elif dataset.venue == "bybit":
+        origin = BybitRest(client, host("bybit"))
+    else:
+        origin = DeribitIndex(client, host("deribit"))
     return Origins(dataset, (origin,), (origin,))
 
 

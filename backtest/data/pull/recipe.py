@@ -6,6 +6,7 @@ symbols  = ["BTCUSDT", "ETHUSDT"]
 tables   = ["klines", "mark_price", "funding_rate"]
 interval = "1h"
 start    = 2020-01-01        # and `stop`, exclusive; without it: up to yesterday
+# archive = true             # bybit klines: from the public files of trades, which have delisted contracts too
 """
 
 from __future__ import annotations
@@ -32,16 +33,28 @@ TABLES = {
     "cboe": ("series",),
     "deribit": ("series",),
 }
-_KEYS = {"venue": str, "symbols": list, "tables": list, "interval": str, "start": dt.date, "stop": dt.date}
+_KEYS = {
+    "venue": str,
+    "symbols": list,
+    "tables": list,
+    "interval": str,
+    "start": dt.date,
+    "stop": dt.date,
+    "archive": bool,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One dataset and the range that a recipe wants of it; `stop_ms` None: all there is."""
+    """One dataset and the range that a recipe wants of it; `stop_ms` None: all there is.
+
+    `archive` asks for Bybit's public files of trades in place of its interface.
+    """
 
     dataset: Dataset
     start_ms: int
     stop_ms: int | None
+    archive: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +109,8 @@ def read_section(section: Mapping[str, Any], where: str) -> Recipe:
         for table in (table for table in tables if table not in SNAPSHOTS):
             interval = section["interval"] if table in BAR_TABLES else EVENT
             try:
-                datasets.append(Wanted(Dataset(venue, table, symbol, interval).check(), start_ms, stop_ms))
+                dataset = Dataset(venue, table, symbol, interval).check()
+                datasets.append(Wanted(dataset, start_ms, stop_ms, section.get("archive", False)))
             except UsageError as error:
                 problems += [Problem(f"{where}: {problem.where}", problem.what) for problem in error.problems]
     if problems:
@@ -122,6 +136,8 @@ def _faults(section: Mapping[str, Any], where: str) -> Iterator[Problem]:
             yield Problem(where, f"{venue} does not deliver {table!r}", did_you_mean(str(table), TABLES[venue]))
     if not section.get("symbols") and not all(table in SNAPSHOTS for table in tables):
         yield Problem(where, "names no symbols", 'write symbols = ["BTCUSDT"]')
+    if section.get("archive") and (venue, tables) != ("bybit", ["klines"]):
+        yield Problem(where, "archive is for klines of bybit alone", "give them a section of their own")
     if any(table in BAR_TABLES for table in tables):
         yield from _interval_faults(section.get("interval"), where)
 

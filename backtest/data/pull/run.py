@@ -40,7 +40,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """What a pull would fetch of one dataset, and how many stored files it would compare by checksum."""
+    """What a pull would fetch of one dataset, by name in order, and how many stored files it would compare by checksum.
+
+    A month that its archive does not have yet is then asked for day by day.
+    """
 
     dataset: Dataset
     first: str
@@ -48,6 +51,7 @@ class Missing:
     months: int
     days: int
     to_compare: int
+    files: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -72,12 +76,15 @@ def _missing_of(lake: Lake, wanted: Wanted, today_ms: int) -> Missing:
     if dataset.venue == "cboe":
         first_ms = first_missing_ms(lake, wanted, today_ms)
         if first_ms is None:
-            return Missing(dataset, "", "", 0, 0, 0)
-        return Missing(dataset, day_of(first_ms).text, day_of(last_stop_ms(wanted, today_ms) - 1).text, 0, 1, 0)
-    origins, held = origins_of(dataset, Client(), lake.root), held_sources(lake, dataset)
+            return Missing(dataset, "", "", 0, 0, 0, ())
+        last = day_of(last_stop_ms(wanted, today_ms) - 1)
+        return Missing(dataset, day_of(first_ms).text, last.text, 0, 1, 0, (CboeHistory.file(dataset),))
+    origins, held = origins_of(wanted, Client(), lake.root), held_sources(lake, dataset)
     months, days = origins.missing(wanted, held, today_ms)
     texts = [period.text for period in (*months, *days)] or [""]
-    return Missing(dataset, texts[0], texts[-1], len(months), len(days), len(origins.archived(wanted, held, today_ms)))
+    files = tuple(origins.name(period) for period in (*months, *days))
+    to_compare = len(origins.archived(wanted, held, today_ms))
+    return Missing(dataset, texts[0], texts[-1], len(months), len(days), to_compare, files)
 
 
 def pull(
@@ -139,7 +146,7 @@ class _Pull:
 
     def _by_period(self, wanted: Wanted) -> None:
         dataset, failed_before = wanted.dataset, len(self.errors)
-        origins, held = origins_of(dataset, self.client, self.lake.root), held_sources(self.lake, dataset)
+        origins, held = origins_of(wanted, self.client, self.lake.root), held_sources(self.lake, dataset)
         months, days = origins.missing(wanted, held, self.today_ms)
         revised = self._revised(origins, held, origins.archived(wanted, held, self.today_ms))
         absent = self._fetch(origins, sorted({*months, *(period for period in revised if not period.is_day)}))
