@@ -18,7 +18,8 @@ from backtest.venues.symbols import load_table
 def from_binance_position_risk(raw: object) -> dict[str, Any]:
     """Convert the answer of GET /fapi/v2/positionRisk, /fapi/v3/positionRisk or /dapi/v1/positionRisk.
 
-    The isolated wallet is `isolatedWallet`, else `isolatedMargin` - `unRealizedProfit`.
+    The isolated wallet is `isolatedWallet`, else `isolatedMargin` - `unRealizedProfit`. Version 3 has no leverage; it
+    follows from notional and initial margin.
 
     Raises AccountError where the answer has another form.
     """
@@ -39,7 +40,7 @@ def from_bybit_position_list(raw: object, margin_mode: str | None = None) -> dic
 
     In isolated mode the margin beyond the initial margin, `positionBalance` - `positionIM`, is extra margin. Unified
     accounts no longer say their mode in a position (`tradeMode` stays 0): `margin_mode` says it. The tick size is that
-    of the packaged contract, where there is one.
+    of the packaged contract, where there is one. With `autoAddMargin` the free balance counts, so it must be added.
 
     Raises AccountError where the answer has another form.
     """
@@ -70,15 +71,23 @@ def _binance_position(row: Mapping[str, Any]) -> dict[str, Any]:
         "qty": str(abs(amount)),
         "entry_price": row["entryPrice"],
         "mark_price": row["markPrice"],
-        "leverage": row.get("leverage"),
+        "leverage": row.get("leverage") or _leverage(row),
+        "settle_asset": row.get("marginAsset"),
         "isolated_wallet": wallet if isolated else None,
         "margin_mode": "isolated" if isolated else "cross",
     }
 
 
+def _leverage(row: Mapping[str, Any]) -> str | None:
+    """Give the leverage of an answer that has none: a whole number, notional / initial margin of the position."""
+    initial = Decimal(str(row.get("positionInitialMargin") or 0))
+    return str(round(abs(Decimal(str(row["notional"]))) / initial)) if initial else None
+
+
 def _bybit_position(row: Mapping[str, Any], day: str | None, margin_mode: str | None) -> dict[str, Any]:
     stated = "isolated" if int(row.get("tradeMode") or 0) == 1 else "cross"
     isolated = (margin_mode or stated) == "isolated"
+    linear = str(row["symbol"]).endswith(("USDT", "PERP"))
     held, initial = row.get("positionBalance"), row.get("positionIM")
     extra = Decimal(str(held)) - Decimal(str(initial)) if isolated and held and initial else Decimal(0)
     return {
@@ -89,6 +98,7 @@ def _bybit_position(row: Mapping[str, Any], day: str | None, margin_mode: str | 
         "mark_price": row["markPrice"],
         "leverage": row["leverage"],
         "extra_margin": format(extra, "f"),
+        "auto_add_margin": isolated and linear and bool(row.get("autoAddMargin")),
         "tick_size": _tick_size(row["symbol"], day),
         "margin_mode": "isolated" if isolated else "cross",
     }

@@ -30,6 +30,38 @@ def test_binance_answer_gives_its_own_liquidation_price() -> None:
     assert compute(account).positions[0].liquidation_price == ENA["liquidationPrice"]
 
 
+def test_a_version_3_answer_has_its_leverage_in_its_margin() -> None:
+    """12.314277 / 0.61571385 = 20."""
+    row = {
+        "symbol": "ADAUSDT",
+        "positionSide": "BOTH",
+        "positionAmt": "30",
+        "entryPrice": "0.385",
+        "markPrice": "0.41047590",
+        "unRealizedProfit": "0.76427700",
+        "isolatedMargin": "0",
+        "isolatedWallet": "0",
+        "notional": "12.31427700",
+        "marginAsset": "USDT",
+        "positionInitialMargin": "0.61571385",
+        "updateTime": 1720736417660,
+    }
+    account = from_binance_position_risk([row]) | {"collateral": [{"asset": "USDT", "amount": "10"}]}
+    figures = compute(account).positions[0]
+    assert account["positions"][0]["leverage"] == "20"
+    assert (figures.initial_margin, figures.notional, figures.unrealized_pnl) == ("0.61571385", "12.314277", "0.764277")
+    assert from_binance_position_risk([row | {"positionInitialMargin": "0"}])["positions"][0]["leverage"] is None
+
+
+def test_auto_add_of_an_isolated_linear_position_asks_for_the_balance() -> None:
+    row = {"symbol": "BTCUSDT", "side": "Buy", "size": "1", "avgPrice": "40000", "markPrice": "40000", "leverage": "50"}
+    flagged = row | {"autoAddMargin": 1, "tradeMode": 1}
+    with pytest.raises(AccountError, match="USDT is missing; it is the balance that auto-add-margin takes from"):
+        compute(from_bybit_position_list([flagged]))
+    for other in (flagged | {"tradeMode": 0}, flagged | {"symbol": "BTCUSD"}, flagged | {"autoAddMargin": 0}):
+        assert from_bybit_position_list([other])["positions"][0]["auto_add_margin"] is False
+
+
 def test_binance_cross_answer_says_that_the_wallet_is_missing() -> None:
     account = from_binance_position_risk([ENA | {"marginType": "cross"}])
     with pytest.raises(AccountError, match="USDT is missing"):
