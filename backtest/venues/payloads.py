@@ -5,14 +5,28 @@ A position answer holds no wallet of a cross pool: `collateral` stays empty ther
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from backtest.errors import AccountError
+from backtest.errors import AccountError, Problem
 from backtest.units import e8_text, time_ms, time_text
 from backtest.venues.contracts import contract_at
+from backtest.venues.exact import to_fraction
 from backtest.venues.symbols import load_table
+
+# The first key tells a list of positions from another answer.
+BINANCE_NEEDED = ("positionAmt", "symbol", "entryPrice", "markPrice")
+BINANCE_NUMBERS = (
+    "positionAmt",
+    "isolatedMargin",
+    "unRealizedProfit",
+    "positionInitialMargin",
+    "notional",
+    "updateTime",
+)
+BYBIT_NEEDED = ("size", "symbol", "side", "avgPrice", "markPrice", "leverage")
+BYBIT_NUMBERS = ("size", "tradeMode", "positionIdx", "positionBalance", "positionIM", "updatedTime")
 
 
 def from_binance_position_risk(raw: object) -> dict[str, Any]:
@@ -23,7 +37,7 @@ def from_binance_position_risk(raw: object) -> dict[str, Any]:
 
     Raises AccountError where the answer has another form.
     """
-    rows = [row for row in _rows(raw, "positionAmt") if Decimal(str(row["positionAmt"]))]
+    rows = [row for row in _rows(raw, BINANCE_NEEDED, BINANCE_NUMBERS) if _number(row, "positionAmt")]
     positions = [_binance_position(row) for row in rows]
     return {
         "venue": "binance",
@@ -44,7 +58,7 @@ def from_bybit_position_list(raw: object, margin_mode: str | None = None) -> dic
 
     Raises AccountError where the answer has another form.
     """
-    rows = [row for row in _rows(raw, "size") if Decimal(str(row["size"] or 0))]
+    rows = [row for row in _rows(raw, BYBIT_NEEDED, BYBIT_NUMBERS) if _number(row, "size")]
     moments = (
         [raw.get("time")] if isinstance(raw, Mapping) and raw.get("time") else [r.get("updatedTime") for r in rows]
     )
@@ -54,17 +68,16 @@ def from_bybit_position_list(raw: object, margin_mode: str | None = None) -> dic
         "venue": "bybit",
         "as_of": day,
         "margin_mode": _common_mode(positions),
-        "position_mode": "hedge" if any(int(row.get("positionIdx") or 0) for row in rows) else "one_way",
+        "position_mode": "hedge" if any(_number(row, "positionIdx") for row in rows) else "one_way",
         "collateral": [],
         "positions": positions,
     }
 
 
 def _binance_position(row: Mapping[str, Any]) -> dict[str, Any]:
-    amount = Decimal(str(row["positionAmt"]))
-    margin = Decimal(str(row.get("isolatedMargin") or 0))
+    amount, margin = _number(row, "positionAmt"), _number(row, "isolatedMargin")
     isolated = row["marginType"] == "isolated" if "marginType" in row else margin != 0
-    wallet = row.get("isolatedWallet") or str(margin - Decimal(str(row["unRealizedProfit"])))
+    wallet = row.get("isolatedWallet") or str(margin - _number(row, "unRealizedProfit"))
     return {
         "symbol": row["symbol"],
         "side": "long" if amount > 0 else "short",
@@ -80,16 +93,16 @@ def _binance_position(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _leverage(row: Mapping[str, Any]) -> str | None:
     """Give the leverage of an answer that has none: a whole number, notional / initial margin of the position."""
-    initial = Decimal(str(row.get("positionInitialMargin") or 0))
-    return str(round(abs(Decimal(str(row["notional"]))) / initial)) if initial else None
+    initial = _number(row, "positionInitialMargin")
+    return str(round(abs(_number(row, "notional")) / initial)) if initial else None
 
 
 def _bybit_position(row: Mapping[str, Any], day: str | None, margin_mode: str | None) -> dict[str, Any]:
-    stated = "isolated" if int(row.get("tradeMode") or 0) == 1 else "cross"
+    stated = "isolated" if _number(row, "tradeMode") == 1 else "cross"
     isolated = (margin_mode or stated) == "isolated"
     linear = str(row["symbol"]).endswith(("USDT", "PERP"))
-    held, initial = row.get("positionBalance"), row.get("positionIM")
-    extra = Decimal(str(held)) - Decimal(str(initial)) if isolated and held and initial else Decimal(0)
+    held, initial = _number(row, "positionBalance"), _number(row, "positionIM")
+    extra = held - initial if isolated and held and initial else Decimal(0)
     return {
         "symbol": row["symbol"],
         "side": "long" if row["side"] == "Buy" else "short",
@@ -112,13 +125,33 @@ def _tick_size(symbol: str, day: str | None) -> str | None:
     return e8_text(tick_e8) if tick_e8 else None
 
 
-def _rows(raw: object, key: str) -> list[Mapping[str, Any]]:
-    """Find the list of positions in an answer."""
+def _rows(raw: object, needed: Sequence[str], numbers: Sequence[str]) -> list[Mapping[str, Any]]:
+    """Find the list of positions in an answer; each must have what is needed, and numbers must be numbers."""
     inner = raw.get("result", raw) if isinstance(raw, Mapping) else raw
     rows = inner.get("list", [inner]) if isinstance(inner, Mapping) else inner
-    if not isinstance(rows, list) or not all(isinstance(row, Mapping) and key in row for row in rows):
-        raise AccountError.at("payload", f'is not a list of positions with "{key}"', "give the raw answer of the venue")
+    if not isinstance(rows, list) or not all(isinstance(row, Mapping) and needed[0] in row for row in rows):
+        what = f'is not a list of positions with "{needed[0]}"'
+        raise AccountError.at("payload", what, "give the raw answer of the venue")
+    problems = [p for number, row in enumerate(rows) for p in _row_problems(f"payload[{number}]", row, needed, numbers)]
+    if problems:
+        raise AccountError(*problems)
     return rows
+
+
+def _row_problems(
+    where: str, row: Mapping[str, Any], needed: Sequence[str], numbers: Sequence[str]
+) -> Iterator[Problem]:
+    yield from (Problem(f"{where}.{key}", "is missing") for key in needed if key not in row)
+    for key in numbers:
+        try:
+            to_fraction(str(row.get(key) or 0))
+        except ValueError as error:
+            yield Problem(f"{where}.{key}", str(error))
+
+
+def _number(row: Mapping[str, Any], key: str) -> Decimal:
+    """Give a number that has been checked; absent or empty is 0."""
+    return Decimal(str(row.get(key) or 0))
 
 
 def _day(moments: Iterable[object]) -> str | None:

@@ -106,6 +106,17 @@ def test_a_bybit_answer_that_does_not_say_its_mode_takes_it_from_the_caller() ->
     assert said["positions"][0]["tick_size"] is None  # no packaged contract
 
 
+def test_what_is_missing_or_no_number_in_an_answer_is_told_at_once() -> None:
+    with pytest.raises(AccountError) as caught:
+        from_binance_position_risk([ENA, {"positionAmt": "much", "symbol": "BTCUSDT", "markPrice": "1"}])
+    assert [str(p) for p in caught.value.problems] == [
+        "payload[1].entryPrice: is missing",
+        "payload[1].positionAmt: 'much' is not a decimal number",
+    ]
+    with pytest.raises(AccountError, match=r"payload\[0\].leverage: is missing"):
+        from_bybit_position_list([{"size": "1", "symbol": "BTCUSDT", "side": "Buy", "avgPrice": "1", "markPrice": "1"}])
+
+
 @pytest.mark.parametrize("raw", [None, {"code": -2015, "msg": "Invalid key"}, [1]])
 def test_another_answer_is_refused(raw: object) -> None:
     with pytest.raises(AccountError, match="not a list of positions"):
