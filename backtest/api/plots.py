@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from backtest.errors import did_you_mean
 from backtest.report.figure import Figure
 from backtest.report.figures import figures
-from backtest.report.html import TEMPLATES
 from backtest.report.model import Model
+from backtest.report.page import TEMPLATES
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

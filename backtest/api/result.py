@@ -107,7 +107,7 @@ class Result:
         def story() -> Story:
             from backtest.study.explain import explain
 
-            return explain(self._results, run_id, self._lake)[0]
+            return explain(self._results, run_id, self._lake).story
 
         return Run(outcome, data, terms(self.study), ledger, story)
 

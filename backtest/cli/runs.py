@@ -21,22 +21,30 @@ def explain(
     folder: Folder,
     run_id: Annotated[str, typer.Argument(metavar="RUN_ID", help="A run, as outcomes.parquet names it.")],
     lake: LakeFolder = LAKE,
+    html: Annotated[Path | None, typer.Option(help="Write it as a page to this file, with its bars drawn.")] = None,
     json_out: Json = False,
 ) -> None:
     """Tell one run number by number: entry, actions, funding, and why it was liquidated."""
-    from backtest.study.explain import explain as story_of
-    from backtest.study.narrate import facts, narrate
+    from backtest.study.explain import explain as explained
+    from backtest.study.narrate import facts, narrate, numbers
     from backtest.study.reproduce import PARTS
     from backtest.study.results import open_results
 
-    story, changed = story_of(open_results(folder), run_id, lake)
-    if changed:
-        note("changed since the study was run: " + ", ".join(PARTS.get(part, part) for part in changed))
+    found = explained(open_results(folder), run_id, lake)
+    if found.changed:
+        note("changed since the study was run: " + ", ".join(PARTS.get(part, part) for part in found.changed))
+    if html is not None:
+        from backtest.data.disk import write_atomic
+        from backtest.report.explain_page import render_explanation
+
+        page = render_explanation(run_id, list(narrate(found.story)), numbers(found.story), found.bars)
+        write_atomic(html, page.encode())
+        note(f"page: {html}")
     if json_out:
-        say_json(facts(story))
-        return
-    for line in narrate(story):
-        say(line)
+        say_json(facts(found.story))
+    elif html is None:
+        for line in narrate(found.story):
+            say(line)
 
 
 def what_if(

@@ -1,22 +1,17 @@
-"""`report.html`: one file that needs nothing else, the same bytes for the same input."""
+"""`report.html`: every section of a report on one page."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 from backtest.analysis.breakdown import Part
 from backtest.report.evidence_tables import best_set_grid, fidelity_grid, refused_grid, rows_grid, timing_grid
-from backtest.report.figure import Figure
 from backtest.report.figures import figures
 from backtest.report.grid import Grid
 from backtest.report.model import Model, ReportInput, build
 from backtest.report.money import money_grid
+from backtest.report.page import render_page
 from backtest.report.part_tables import count_grid, part_grid, sensitivity_grid, sweep_grid
 from backtest.report.story import answer, headline, quote_unit, resampled, scope
 from backtest.report.tables import detail_grid, holding_grid, summary_grid, survive_grid, worst_grid
-
-TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render(source: ReportInput) -> str:
@@ -26,42 +21,22 @@ def render(source: ReportInput) -> str:
 
 def render_model(model: Model) -> str:
     """Render a report that is computed already."""
-    import jinja2
-    import plotly.offline
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     source = model.input
     charts = figures(model)
-    unit = quote_unit(source.study)
-    return environment.get_template("report.html.j2").render(
-        headline=headline(source),
+    return render_page(
+        "report.html.j2",
+        headline(source),
+        charts,
         scope=scope(model),
         answer=answer(model),
         resampled=resampled(source.study),
         model=model,
         source=source,
-        figures=charts,
         crashes=[figure for name, figure in charts.items() if name.startswith("crash-")],
-        grids=_grids(model, unit),
+        grids=_grids(model, quote_unit(source.study)),
         sweeps=[sweep_grid(i + 1, sweep, model.summary) for i, sweep in enumerate(model.sweeps)],
         breakdowns=_breakdown_grids(model),
-        style=(TEMPLATES / "report.css").read_text(encoding="utf-8"),
-        script=(TEMPLATES / "report.js").read_text(encoding="utf-8"),
-        plotly=plotly.offline.get_plotlyjs(),
-        figure_json={name: figure_json(figure) for name, figure in charts.items()},
     )
-
-
-def figure_json(figure: Figure) -> str:
-    """Write a figure as JSON that is inert inside a script element."""
-    text = json.dumps({"data": figure.data, "layout": figure.layout}, separators=(",", ":"), sort_keys=True)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def _grids(model: Model, unit: str) -> dict[str, Grid | None]:

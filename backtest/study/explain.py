@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import pyarrow as pa
 
 from backtest.data.store import Lake
 from backtest.study.archive import decisions
+from backtest.study.least_margin import least_margin_e8
+from backtest.study.naming import HOLD
 from backtest.study.results import Results
-from backtest.study.runner import load_symbol, study_jobs
+from backtest.study.runner import load_symbol, study_jobs, terms
 from backtest.study.story import Ledger, Story, hold_id, replayed_ledger, tell
+from backtest.study.trace import life, trace
 
 
-def explain(results: Results, run_id: str, lake: Path) -> tuple[Story, list[str]]:
-    """Give the story of a run, and the parts of what decides the study that are not what they were.
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """One run explained: its story, its bars, and the parts of what decides the study that are not what they were."""
 
-    Its rows are read where they were kept, else made again by replaying it.
+    story: Story
+    bars: pa.Table | None  # None for a refused entry
+    changed: tuple[str, ...]
+
+
+def explain(results: Results, run_id: str, lake: Path) -> Explanation:
+    """Explain a run of a finished study.
+
+    Its rows are read where they were kept, else made again by replaying it. For a liquidated run under a strategy the
+    margin to survive is sought.
     """
     study = results.study
     outcome, hold = results.outcome(run_id), results.outcome(hold_id(run_id))
@@ -23,5 +39,11 @@ def explain(results: Results, run_id: str, lake: Path) -> tuple[Story, list[str]
     data = next(data for data in loaded if data.symbol == outcome["symbol"])
     tables = results.ledger(run_id) or replayed_ledger(study, data, all_jobs, outcome)
     now = decisions(study, loaded, all_jobs)
-    changed = [part for part, value in results.manifest["decided_by"].items() if now.get(part) != value]
-    return tell(study, data, outcome, Ledger.of(tables), hold), changed
+    changed = tuple(part for part, value in results.manifest["decided_by"].items() if now.get(part) != value)
+    story = tell(study, data, outcome, Ledger.of(tables), hold)
+    if outcome["exit_reason"] == "refused":
+        return Explanation(story, None, changed)
+    if outcome["liquidated"] and outcome["strategy"] != HOLD:
+        story = replace(story, own_margin_to_survive_e8=least_margin_e8(study, data, all_jobs, outcome))
+    lived = life(data.result.tape, outcome, tables["transfers"], tables["fills"])
+    return Explanation(story, trace(data.result.tape, data.market, terms(study), lived), changed)

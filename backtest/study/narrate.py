@@ -63,6 +63,35 @@ def facts(story: Story) -> dict[str, Any]:
         "events": [asdict(event) for event in story.events],
         "liquidation": None if story.liquidation is None else asdict(story.liquidation),
         "margin_to_survive_e8": story.margin_to_survive_e8,
+        "own_margin_to_survive_e8": story.own_margin_to_survive_e8,
+    }
+
+
+def numbers(story: Story) -> dict[str, str]:
+    """Give what decided the first liquidation, in words and natural units; empty without one."""
+    found = story.liquidation
+    if found is None:
+        return {}
+    cap = "none" if found.tier_cap_e8 is None else e8_text(found.tier_cap_e8)
+    return {
+        "time": time_text(found.time_ms),
+        "cause": CAUSES.get(found.cause, found.cause),
+        "mark that decided": e8_text(found.mark_e8),
+        "mark of the bar: open": e8_text(found.mark_open_e8),
+        "mark of the bar: high": e8_text(found.mark_high_e8),
+        "mark of the bar: low": e8_text(found.mark_low_e8),
+        "quantity": e8_text(found.qty_e8),
+        "cost": e8_text(found.cost_e8),
+        "wallet": e8_text(found.wallet_e8),
+        "tier": str(found.tier),
+        "tier: from": e8_text(found.tier_floor_e8),
+        "tier: to": cap,
+        "tier: rate": f"{e8_text(100 * found.tier_rate_e8)} %",
+        "tier: deduction": e8_text(found.tier_deduction_e8),
+        "tier table of": time_text(found.tier_table_ms)[:10],
+        "closing-fee reserve": e8_text(found.fee_reserve_e8),
+        "equity": e8_text(found.equity_e8),
+        "maintenance margin": e8_text(found.maintenance_margin_e8),
     }
 
 
@@ -162,6 +191,9 @@ def _end(story: Story) -> Iterator[str]:
         f"{e8_text(outcome['fees_e8'])}, funding {e8_text(outcome['funding_e8'])}, slippage "
         f"{e8_text(outcome['slippage_e8'])}, clearance fees {e8_text(outcome['clearance_fee_e8'])}."
     )
+    if story.own_margin_to_survive_e8 is not None:
+        more, share = e8_text(story.own_margin_to_survive_e8), 100 * story.own_margin_to_survive_e8 / start
+        yield f"Margin to survive: with {more} more posted at entry ({share:.1f} % of the capital) this run lives."
     if story.margin_to_survive_e8 is not None:
         more, share = e8_text(story.margin_to_survive_e8), 100 * story.margin_to_survive_e8 / start
         yield f"Margin to survive: with {more} more posted at entry ({share:.1f} % of the capital) hold lives."

@@ -160,3 +160,26 @@ def test_what_cannot_be_asked_is_refused_in_one_line(
     found, (line,) = refused("what-if", *argv, "--lake", str(lake))
     assert found == code
     assert words in line
+
+
+def test_a_run_is_explained_as_a_page_of_its_own(
+    finished: Path, lake: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_id = a_run_id(finished, strategy="hold", liquidated=True)
+    page = tmp_path / "run.html"
+    assert run(["explain", str(finished), run_id, "--lake", str(lake), "--html", str(page)]) == 0
+    assert capsys.readouterr().out == ""
+    text = page.read_text(encoding="utf-8")
+    assert "LIQUIDATION, cause price" in text
+    assert 'id="chart-trace"' in text
+    assert "maintenance margin" in text
+    assert str(lake) not in text
+
+
+def test_a_rule_s_own_margin_to_survive_is_told(finished: Path, lake: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_id = a_run_id(finished, strategy="cut-0.25", liquidated=True)
+    assert run(["explain", str(finished), run_id, "--lake", str(lake), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["own_margin_to_survive_e8"] > 0
+    assert run(["explain", str(finished), run_id, "--lake", str(lake)]) == 0
+    assert "this run lives" in capsys.readouterr().out

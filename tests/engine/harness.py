@@ -20,6 +20,7 @@ from backtest.engine.market import market_of
 from backtest.engine.plan import ENTRY, NONE, OUTCOME_ROW, SCRIPT_ROW
 from backtest.engine.replay import BUFFER_NONE
 from backtest.engine.rules import Rule, Wake, Wakes
+from backtest.study.verify import kernel_result
 from backtest.units import E8, to_e8
 from backtest.venues.tiers import Tier, TierTable
 
@@ -151,42 +152,7 @@ def replay_tape(
 
 def to_result(batch: Batch, plan: oracle.Plan, run: int = 0) -> oracle.Result:
     """Give one run of a batch in the oracle's form."""
-    rows = [table[table["run"] == run] for table in (batch.transfers, batch.fills, batch.actions)]
-    transfers = [
-        oracle.Transfer(
-            int(t["time_ms"]),
-            schema.TRANSFER_KINDS[t["kind"]],
-            schema.ACCOUNTS[t["debit"]],
-            schema.ACCOUNTS[t["credit"]],
-            int(t["amount_e8"]),
-            schema.CAUSES[t["cause"]],
-            int(t["rule"]),
-        )
-        for t in rows[0]
-    ]
-    fills = [
-        oracle.Fill(
-            *(int(f[n]) for n in ("time_ms", "qty_e8", "price_e8", "cost_e8", "mark_e8")),
-            schema.CAUSES[f["cause"]],
-            int(f["rule"]),
-        )
-        for f in rows[1]
-    ]
-    actions = [
-        oracle.Action(
-            int(a["time_ms"]),
-            int(a["bars"]),
-            int(a["rule"]),
-            schema.VERBS[a["verb"]],
-            float(a["amount"]),
-            int(a["mark_e8"]),
-            schema.ACTION_STATUS[a["status"]],
-        )
-        for a in rows[2]
-    ]
-    return oracle.Result(
-        transfers=transfers, fills=fills, actions=actions, outcome=to_outcome(batch.outcomes[run], plan)
-    )
+    return dataclasses.replace(kernel_result(batch, run), outcome=to_outcome(batch.outcomes[run], plan))
 
 
 def to_outcome(row: Any, plan: oracle.Plan) -> dict[str, object]:

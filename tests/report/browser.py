@@ -28,9 +28,10 @@ setTimeout(() => {
   const rows = () => Array.from(document.querySelectorAll("#table-summary tbody tr"));
   const column = () => rows().map((row) => Number(row.cells[1].dataset.v));
   const head = document.querySelectorAll("#table-summary thead th")[1];
-  head.click(); const up = column(); head.click(); const down = column();
+  let up = [], down = [];
+  if (head) { head.click(); up = column(); head.click(); down = column(); }
   seen.charts = charts.map((c) => [c.id, c.dataset.drawn === "true", c.querySelectorAll(".trace, .hm").length]);
-  seen.sorted = [up, down, head.getAttribute("aria-sort")];
+  seen.sorted = [up, down, head && head.getAttribute("aria-sort")];
   seen.fetched = performance.getEntriesByType("resource").map((e) => e.name).filter((n) => !n.startsWith("data:"));
   seen.wide = document.documentElement.scrollWidth > document.documentElement.clientWidth;
   seen.title = document.title;

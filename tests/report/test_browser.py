@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from backtest.report.explain_page import render_explanation
 from backtest.report.figures import figures
 from backtest.report.html import render_model
 from backtest.report.model import Model
+from tests.report import sample
 from tests.report.browser import CHROMIUM, DESKTOP, PHONE, look, picture
+from tests.report.conftest import HOSTILE
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")]
 
@@ -44,6 +47,17 @@ def test_hostile_names_run_nothing(hostile_model: Model, tmp_path: Path) -> None
     assert seen["errors"] == seen["refused"] == seen["fetched"] == []
     assert seen["title"] != "1"
     assert all(drawn for _, drawn, _ in seen["charts"])
+
+
+@pytest.mark.parametrize("name", LOOKS)
+def test_the_page_of_one_run_opens_without_fault(name: str, tmp_path: Path) -> None:
+    numbers = {"wallet": "4740.58702604", HOSTILE: HOSTILE}
+    page = render_explanation(HOSTILE, [HOSTILE] * 4, numbers, sample.trace())
+    seen = look(page, tmp_path, *LOOKS[name])
+    assert seen["errors"] == seen["refused"] == seen["fetched"] == seen["faults"] == []
+    assert seen["wide"] is False
+    assert seen["title"] == HOSTILE
+    assert [drawn for _, drawn, _ in seen["charts"]] == [True]
 
 
 BROKEN = {

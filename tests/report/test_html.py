@@ -12,8 +12,9 @@ import pytest
 
 from backtest.report.figure import label
 from backtest.report.figures import figures
-from backtest.report.html import TEMPLATES, render, render_model
+from backtest.report.html import render, render_model
 from backtest.report.model import Model, build
+from backtest.report.page import TEMPLATES
 from tests.analysis import fake
 from tests.report import sample
 from tests.report.conftest import HOSTILE
