@@ -20,11 +20,11 @@ from backtest.data.checks.series import check_chain, check_releases, check_survi
 from backtest.data.checks.together import check_together
 from backtest.data.manifest import Dataset
 from backtest.data.readers import read_file, reader_of
-from backtest.data.snapshots import is_tier_file
+from backtest.data.snapshots import is_tier_file, read_snapshot, snapshots
 from backtest.data.sources import guess, vision
 from backtest.data.sources.rows import ImportOptions, settle
 from backtest.data.store import Lake
-from backtest.errors import BacktestError
+from backtest.errors import BacktestError, IntegrityError
 
 # What so many datasets of a file have alike is told once.
 _MANY = 4
@@ -35,7 +35,7 @@ def check(
 ) -> list[Finding]:
     """Check everything the lake holds, or what the filters leave; most severe first.
 
-    A file that is not what the manifest says is a finding, and its rows are not read.
+    A file that is not what the manifest says is a finding, and its rows are not read; so is a damaged snapshot.
     """
     wanted = [
         dataset
@@ -46,6 +46,11 @@ def check(
         Finding("warning", str(path), "is not listed in the manifest", None, 1, "remove it; it is never read")
         for path in lake.strays()
     ]
+    for snapshot in snapshots(lake.root):
+        try:
+            read_snapshot(snapshot.path)
+        except IntegrityError as error:
+            findings += _errors(error)
     in_order = sorted(wanted, key=lambda dataset: (dataset.venue, dataset.symbol))
     for _, group in groupby(in_order, key=lambda dataset: (dataset.venue, dataset.symbol)):
         sheets = []
@@ -53,7 +58,7 @@ def check(
             try:
                 sheets.append(_sheet(lake, dataset))
             except BacktestError as error:
-                findings += [Finding("error", p.where, p.what, None, 1, p.remedy) for p in error.problems]
+                findings += _errors(error)
         findings += [finding for sheet in sheets for finding in check_sheet(sheet)]
         findings += list(check_together(sheets)) if table is None else []
     return by_severity(findings)
@@ -126,9 +131,13 @@ def _sheets_of(file: Path, options: ImportOptions | None) -> tuple[list[Sheet], 
         else:
             parts = read_file(file, options or ImportOptions(venue=guess.venue_of(file)))
     except BacktestError as error:
-        return [], findings + [Finding("error", p.where, p.what, None, 1, p.remedy) for p in error.problems]
+        return [], findings + _errors(error)
     where = f"{file.name} {{}}".format
     return [Sheet(where(part.dataset.symbol), part.dataset, part.time, part.values) for part in parts], findings
+
+
+def _errors(error: BacktestError) -> list[Finding]:
+    return [Finding("error", problem.where, problem.what, None, 1, problem.remedy) for problem in error.problems]
 
 
 def _as_a_whole(findings: Iterable[Finding]) -> Iterator[Finding]:

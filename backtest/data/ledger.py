@@ -6,7 +6,6 @@ behind them. Each table of it is a view in `backtest data sql`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -19,7 +18,7 @@ from backtest.data import detect
 from backtest.data.check import check
 from backtest.data.disk import sha256_file
 from backtest.data.manifest import Dataset, Entry
-from backtest.data.snapshots import snapshots
+from backtest.data.snapshots import read_snapshot, snapshots
 from backtest.data.store import Lake
 from backtest.schema import BAR_TABLES
 from backtest.units import MINUTE_MS, duration_ms, time_ms
@@ -50,8 +49,7 @@ def listings(root: Path) -> list[Listing]:
     for snapshot in snapshots(root):
         if snapshot.table != "contracts":
             continue
-        document = json.loads(snapshot.path.read_text(encoding="utf-8"))
-        for rows in document["contracts"].values():
+        for rows in read_snapshot(snapshot.path)["contracts"].values():
             for row in rows:
                 listed, delisted, status = _TERMS[snapshot.venue](row)
                 key = (snapshot.venue, row["symbol"])

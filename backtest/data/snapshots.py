@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from backtest.data.disk import sha256_file, write_atomic
-from backtest.errors import CoverageError, DataError, Problem, UsageError
+from backtest.errors import CoverageError, DataError, IntegrityError, Problem, UsageError
 from backtest.units import time_ms
 from backtest.venues.symbols import normalize_symbol
-from backtest.venues.tiers import read_tiers
+from backtest.venues.tiers import document_hash, read_tiers
 
 FOLDER = "snapshots"
 TABLES = ("tiers", "contracts")
@@ -47,11 +47,27 @@ def snapshot_path(root: Path, venue: str, table: str, day: str) -> Path:
 
 
 def write_snapshot(path: Path, document: Mapping[str, Any]) -> None:
-    """Write a snapshot. Raises `DataError` where there is one with other content: what was seen does not change."""
-    content = (json.dumps(document, indent=1, sort_keys=True) + "\n").encode()
+    """Write a snapshot, with its own hash in it.
+
+    Raises `DataError` where there is one with other content: what was seen does not change.
+    """
+    stated = {**document, "sha256": document_hash(document)}
+    content = (json.dumps(stated, indent=1, sort_keys=True) + "\n").encode()
     if path.exists() and path.read_bytes() != content:
         raise DataError(Problem(str(path), "is there already and says something else", "remove one of them by hand"))
     write_atomic(path, content)
+
+
+def read_snapshot(path: Path) -> dict[str, Any]:
+    """Read a snapshot. Raises `IntegrityError` where it is not what its own hash says."""
+    try:
+        document: dict[str, Any] = json.loads(path.read_bytes())
+        sound = document["sha256"] == document_hash(document)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        sound = False
+    if not sound:
+        raise IntegrityError(Problem(str(path), "is not what its own hash says", "restore it, or take another day's"))
+    return document
 
 
 def tier_document(ladders: Mapping[str, Ladder], source: str, day: str) -> dict[str, Any]:

@@ -6,16 +6,18 @@ installed or unlocked, and only a single SELECT runs. SQL from strangers still n
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
+from backtest.data.disk import sha256_file
 from backtest.data.ledger import VIEWS, view
 from backtest.data.manifest import Dataset, Entry
 from backtest.data.store import Lake
-from backtest.errors import Problem, UsageError
+from backtest.errors import IntegrityError, Problem, UsageError
 from backtest.schema import LAKE_TABLES, RESULT_TABLES
 
 # Suffix of an exact column, and what its integers are divided by to give natural units.
@@ -74,6 +76,7 @@ def _make_view(database: duckdb.DuckDBPyConnection, lake: Lake, report_dir: Path
     elif name in RESULT_TABLES and report_dir is not None:
         table = RESULT_TABLES[name]
         paths = [path] if (path := report_dir / f"{name}.parquet").is_file() else []
+        _check_report(report_dir, paths)
         selected, typed = [], "hive_partitioning = false"
     else:
         return []  # a name of the SQL itself, or unknown: DuckDB says so
@@ -86,6 +89,20 @@ def _make_view(database: duckdb.DuckDBPyConnection, lake: Lake, report_dir: Path
     columns = [*selected, *(part for column in table.names for part in _natural(column))]
     database.execute(f"CREATE VIEW {name} AS SELECT {', '.join(columns)} FROM {source}")
     return [path.resolve() for path in paths]
+
+
+def _check_report(report_dir: Path, paths: list[Path]) -> None:
+    """Compare a report's tables with the hashes in its manifest, where it has one."""
+    manifest = report_dir / "manifest.json"
+    if not manifest.is_file():
+        return
+    try:
+        files = json.loads(manifest.read_bytes())["files"]
+    except (ValueError, KeyError, TypeError):
+        raise IntegrityError.at(manifest, "cannot be read", "run the study again") from None
+    for path in paths:
+        if files.get(path.name, {}).get("sha256") != sha256_file(path):
+            raise IntegrityError.at(path, "does not have the SHA-256 that its manifest lists", "run the study again")
 
 
 def _natural(column: str) -> Iterator[str]:

@@ -6,6 +6,7 @@ continuous: `deduction[n] = deduction[n-1] + floor[n] x (rate[n] - rate[n-1])`, 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from backtest.errors import CoverageError, Problem, did_you_mean
+from backtest.errors import CoverageError, IntegrityError, Problem, did_you_mean
 from backtest.schema import TIER_FIDELITY
 from backtest.units import DAY_MS, E8, time_ms, to_e8
 from backtest.venues.symbols import load_table, normalize_symbol
@@ -206,8 +207,10 @@ def _from_file(path: Path, venue: str, symbol: str) -> tuple[TierTable, ...]:
         content = json.loads(path.read_text(encoding="utf-8"), parse_float=str, parse_int=str)
     except OSError as error:
         raise CoverageError.at(path, f"cannot be read: {error.strerror}", _MODES) from None
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise CoverageError.at(path, f"is not JSON: {error}", _MODES) from None
+    if ("seen" in content or "sha256" in content) and content.get("sha256") != document_hash(content):
+        raise IntegrityError.at(path, "is not what its own hash says", "restore it, or take another day's")
     if "symbols" in content:
         known = _own_form(content, str(path))
     else:
@@ -216,6 +219,12 @@ def _from_file(path: Path, venue: str, symbol: str) -> tuple[TierTable, ...]:
     if symbol not in known:
         raise CoverageError.at(f"{path} {symbol}", "a symbol without tiers", did_you_mean(symbol, known))
     return known[symbol]
+
+
+def document_hash(document: Mapping[str, Any]) -> str:
+    """Hash a snapshot's content: everything but the hash that it states itself."""
+    stated = {key: value for key, value in document.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(stated, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def _ccxt_form(rows: Sequence[Mapping[str, Any]], symbol: str, path: Path) -> TierTable:

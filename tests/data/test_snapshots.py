@@ -6,8 +6,10 @@ import json
 
 import pytest
 
+from backtest.data.check import check
 from backtest.data.snapshots import import_tiers, is_tier_file, snapshots
-from backtest.errors import DataError, UsageError
+from backtest.data.store import Lake
+from backtest.errors import CoverageError, DataError, IntegrityError, UsageError
 from backtest.units import time_ms
 from backtest.venues.tiers import tier_tables
 
@@ -53,6 +55,17 @@ def test_a_snapshot_of_tiers_is_never_overwritten(tmp_path):
     assert place.read_bytes() == before
     import_tiers(tmp_path, tier_file(tmp_path, other), "binance", "2024-10-25")
     assert len(snapshots(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_flipped_bit_in_a_snapshot_is_reported_before_its_tiers_are_used(tmp_path, seed):
+    place, _ = import_tiers(tmp_path, tier_file(tmp_path), "binance", "2024-10-24")
+    content = bytearray(place.read_bytes())
+    content[seed * 7919 % len(content)] ^= 1 << seed % 8
+    place.write_bytes(content)
+    with pytest.raises((IntegrityError, CoverageError)):
+        tier_tables("binance", "BTCUSDT", str(place))
+    assert "hash says" in check(Lake(tmp_path))[0].what
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from market_files import KLINES, bars, full_lake, piece, tree
 
+from backtest.data.disk import sha256_file
 from backtest.data.sql import query
 from backtest.errors import IntegrityError, UsageError
 from backtest.schema import RESULT_TABLES
@@ -56,6 +59,23 @@ def test_results_are_read_in_natural_units(lake, tmp_path):
         {"amount": 1.23456789, "amount_e8": 123_456_789, "year": 2022}
     ]
     assert query(lake.root, "SELECT count(*) AS n FROM outcomes", tmp_path).to_pylist() == [{"n": 0}]
+
+
+def test_a_damaged_table_of_a_report_is_reported(lake, tmp_path):
+    report = tmp_path / "report"
+    report.mkdir()
+    pq.write_table(RESULT_TABLES["transfers"].arrow().empty_table(), report / "transfers.parquet")
+    sound = {"transfers.parquet": {"sha256": sha256_file(report / "transfers.parquet")}}
+    (report / "manifest.json").write_text(json.dumps({"files": sound}))
+    assert query(lake.root, "SELECT count(*) AS n FROM transfers", report).to_pylist() == [{"n": 0}]
+    content = bytearray((report / "transfers.parquet").read_bytes())
+    content[-20] ^= 1
+    (report / "transfers.parquet").write_bytes(content)
+    with pytest.raises(IntegrityError, match=r"transfers\.parquet"):
+        query(lake.root, "SELECT count(*) AS n FROM transfers", report)
+    (report / "manifest.json").write_text("{")
+    with pytest.raises(IntegrityError, match="cannot be read"):
+        query(lake.root, "SELECT count(*) AS n FROM transfers", report)
 
 
 def test_common_table_expressions_may_use_any_name(lake):
