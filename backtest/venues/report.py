@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 from backtest.errors import BacktestError
@@ -120,7 +121,7 @@ def liquidation_boundary(account: Account, unit: Unit, symbol: str) -> Boundary 
         formulas.kinks(account, unit, symbol),
         first.mark_price,
         inverse=first.inverse,
-        concave=not unit.orders,
+        concave=_is_concave(account, unit),
     )
 
 
@@ -136,7 +137,7 @@ def bankruptcy_boundary(account: Account, unit: Unit, symbol: str) -> Boundary |
         formulas.equity_kinks(account, unit, symbol),
         first.mark_price,
         inverse=first.inverse,
-        concave=not unit.orders,
+        concave=_is_concave(account, unit),
     )
 
 
@@ -154,6 +155,13 @@ def buffer_of(account: Account, unit: Unit) -> Fraction | None:
     if now.initial is None or now.initial <= now.maintenance:
         return None
     return (formulas.backing(account, unit) - now.maintenance) / (now.initial - now.maintenance)
+
+
+def _is_concave(account: Account, unit: Unit) -> bool:
+    """Say whether headroom is concave in a mark: orders may jump, and a collateral ratio that rises bends it upwards."""
+    return not unit.orders and all(
+        first.ratio >= second.ratio for held in account.collateral for first, second in pairwise(held.slices)
+    )
 
 
 def _account_figures(account: Account, unit: Unit | None) -> AccountFigures:

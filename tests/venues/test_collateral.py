@@ -170,3 +170,18 @@ def test_without_positions_loans_of_99_5_per_cent_are_exchanged(held: str, due: 
     content = shared(("USDT", "-4000.2"), ("BTC", held))
     content["positions"] = []
     assert steps_of(content, "auto-exchange")[0].result == due
+
+
+def test_ratios_that_rise_with_the_quantity_may_end_the_buffer_twice() -> None:
+    """Alive again below the first end, where the balance has left the slice that counts in full: the nearest counts.
+
+    At P the balance is 20 P - 9591: 100 + 20 P - 10591 + 1000 = 0.2 x 20 P - 950.
+    """
+    rising = [["0", "1000", "0.1"], ["1000", "", "1"]]
+    content = account(
+        position(qty="20", entry_price="840", mark_price="711", leverage="5"),
+        margin_mode="multi_assets",
+        collateral=[usdt("7209", ratio=rising), {"asset": "BTC", "amount": "1", "index_price": "1000"}],
+        tiers={"AAAUSDT": [{"cap": "5000", "rate": "0.01"}, {"cap": "100000", "rate": "0.2"}]},
+    )
+    assert compute(content).positions[0].liquidation_price == "533.8125"
