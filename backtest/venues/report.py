@@ -158,7 +158,7 @@ def buffer_of(account: Account, unit: Unit) -> Fraction | None:
 
 
 def _is_concave(account: Account, unit: Unit) -> bool:
-    """Say whether headroom is concave in a mark: orders may jump, and a collateral ratio that rises bends it upwards."""
+    """Say whether headroom is concave in a mark: orders may jump, and a ratio that rises bends it upwards."""
     return not unit.orders and all(
         first.ratio >= second.ratio for held in account.collateral for first, second in pairwise(held.slices)
     )
