@@ -118,7 +118,7 @@ def compare(
             write_atomic(staging / "summary.csv", summary_csv(model.summary).encode())
             write_atomic(staging / "report.md", render_markdown(model).encode())
             write_atomic(staging / "report.html", render_model(model).encode())
-            write_manifest(staging, study, hashes, sink.rows, model.input.coverage)
+            write_manifest(staging, study, hashes, sink.rows, model.input.coverage, model.input.reproduce)
             seconds["report"] = time.perf_counter() - mark
             seconds["all"] = time.perf_counter() - begin
             facts = {"runs": totals.runs, "run_bars": totals.run_bars, "bars_visited": totals.bars_visited}

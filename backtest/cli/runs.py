@@ -154,11 +154,10 @@ def rerun(
 ) -> None:
     """Run a finished study again from its manifest."""
     from backtest import conductor
-    from backtest.study.reproduce import reproduce_lines
     from backtest.study.results import open_results
 
-    study = open_results(folder).study
-    conductor.compare(study, lake, out, str(folder), reproduce=reproduce_lines(folder))
+    results = open_results(folder)
+    conductor.compare(results.study, lake, out, str(folder), reproduce=results.manifest["reproduce"])
 
 
 def register(app: typer.Typer) -> None:

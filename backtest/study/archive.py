@@ -27,7 +27,7 @@ from backtest.study.jobs import Job
 from backtest.study.runner import SymbolData
 from backtest.venues.tiers import TierTable
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 UNFINISHED = ".unfinished"
 
@@ -123,9 +123,14 @@ def study_id(hashes: Mapping[str, str]) -> str:
 
 
 def write_manifest(
-    folder: Path, study: Study, hashes: Mapping[str, str], rows: Mapping[str, int], coverage: Any
+    folder: Path,
+    study: Study,
+    hashes: Mapping[str, str],
+    rows: Mapping[str, int],
+    coverage: Any,
+    reproduce: Sequence[str],
 ) -> None:
-    """Write manifest.json: the study, its hashes, its data, and the hash of every file in the folder."""
+    """Write manifest.json: the study, its hashes, its data, how to run it, and the hash of every file in the folder."""
     files = {
         path.name: {"sha256": sha256_file(path), **({"rows": rows[path.stem]} if path.suffix == ".parquet" else {})}
         for path in sorted(folder.iterdir())
@@ -136,6 +141,7 @@ def write_manifest(
         "study": json.loads(study_json(study)),
         "decided_by": dict(hashes),
         "coverage": coverage,
+        "reproduce": list(reproduce),
         "files": files,
     }
     write_atomic(folder / MANIFEST, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,9 @@ PARTS = {
     "engine": "the source of the engine",
     "lock": "the versions of the libraries",
 }
+
+
+SHOWN = 60  # characters of a difference
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +107,22 @@ def _difference(name: str, folder: Path, again: Path) -> str:
     if not (folder / name).is_file() or not (again / name).is_file():
         return "only one of the two runs has it"
     if not name.endswith(".parquet"):
-        return "other text"
+        return text_difference((folder / name).read_text(encoding="utf-8"), (again / name).read_text(encoding="utf-8"))
     return table_difference(pq.read_table(folder / name), pq.read_table(again / name))
+
+
+def text_difference(before: str, now: str) -> str:
+    """Say where two texts differ: the first line that does, and from which character on.
+
+    >>> text_difference("a\\nbcd\\n", "a\\nbxd\\n")
+    'line 2 was "cd", is "xd"'
+    """
+    pairs = enumerate(zip_longest(before.splitlines(), now.splitlines(), fillvalue=""), start=1)
+    number, (a, b) = next(((n, pair) for n, pair in pairs if pair[0] != pair[1]), (0, ("", "")))
+    if not number:
+        return "the same lines with other ends"
+    place = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+    return f'line {number} was "{a[place : place + SHOWN]}", is "{b[place : place + SHOWN]}"'
 
 
 def table_difference(before: pa.Table, now: pa.Table) -> str:
@@ -125,12 +143,6 @@ def table_difference(before: pa.Table, now: pa.Table) -> str:
     column = next(name for name in before.column_names if a[name] != b[name])
     count = f"{int(differs.sum()):,} of {len(before):,} rows differ"
     return f"{count}, the first in {a['run_id']}: {column} was {a[column]}, is {b[column]}"
-
-
-def reproduce_lines(folder: Path) -> list[str]:
-    """Give the commands that a report says it was made with, so that its twin says the same."""
-    text = (folder / "report.md").read_text(encoding="utf-8").rpartition("## How to reproduce\n\n")[2]
-    return [line[4:] for line in text.splitlines() if line.startswith("    ")]
 
 
 @dataclass(frozen=True, slots=True)

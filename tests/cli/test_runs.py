@@ -183,3 +183,8 @@ def test_a_rule_s_own_margin_to_survive_is_told(finished: Path, lake: Path, caps
     assert facts["own_margin_to_survive_e8"] > 0
     assert run(["explain", str(finished), run_id, "--lake", str(lake)]) == 0
     assert "this run lives" in capsys.readouterr().out
+
+
+def test_the_manifest_says_how_the_study_was_run(finished: Path) -> None:
+    manifest = json.loads((finished / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["reproduce"] == ["backtest compare study.toml"]

@@ -93,7 +93,7 @@ def test_the_manifest_lists_every_file_with_its_hash_and_rows(small: Ran, tmp_pa
     pq.write_table(small.tables["fills"], tmp_path / "fills.parquet")
     (tmp_path / "summary.csv").write_text("a,b\n")
     hashes = decisions(small.study, [small.data], small.jobs)
-    write_manifest(tmp_path, small.study, hashes, {"fills": len(small.tables["fills"])}, [])
+    write_manifest(tmp_path, small.study, hashes, {"fills": len(small.tables["fills"])}, [], ["do it"])
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert manifest["files"] == {
         "fills.parquet": {"sha256": sha256_file(tmp_path / "fills.parquet"), "rows": len(small.tables["fills"])},

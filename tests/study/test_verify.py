@@ -192,7 +192,7 @@ def test_a_study_reads_back_from_its_canonical_form() -> None:
 
 @pytest.mark.parametrize(
     ("text", "what"),
-    [(None, "cannot be read"), ("{", "is not JSON"), ("{}", "is not a manifest of format 1"), ("[]", "format 1")],
+    [(None, "cannot be read"), ("{", "is not JSON"), ("{}", "is not a manifest of format 2"), ("[]", "format 2")],
 )
 def test_a_folder_without_a_manifest_is_refused(tmp_path: Path, text: str | None, what: str) -> None:
     if text is not None:
