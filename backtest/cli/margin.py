@@ -15,8 +15,8 @@ from backtest.cli.output import Json, note, print_table, say, say_json
 from backtest.errors import AccountError, Problem, UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from backtest.venues.explain import Step
     from backtest.venues.report import Result
+    from backtest.venues.steps import Step
 
 # What a flag of `backtest liq` is called in an account.
 FLAGS = {

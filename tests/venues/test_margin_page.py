@@ -13,6 +13,7 @@ from backtest.units import time_ms
 from backtest.venues.curve import Curve, liquidation_curve
 from backtest.venues.drawing import draw_text
 from backtest.venues.exact import text
+from backtest.venues.explain import explain
 from backtest.venues.ladder import Ladder
 from backtest.venues.tiers import as_of, tier_tables
 
@@ -101,6 +102,17 @@ def test_the_table_on_the_page_is_the_computed_one(make) -> None:  # type: ignor
 
 def test_the_drawing_on_the_page_is_the_computed_one() -> None:
     assert draw_text(curve()) in PAGE, draw_text(curve())
+
+
+def test_a_clearance_fee_may_leave_nothing() -> None:
+    (step,) = (s for s in explain(curve().result) if "left if all" in s.label)
+    assert step.result == "0"
+    assert "maintenance is 393.57 USDT at the liquidation price and the fee 491.97" in PAGE.replace("\n", " ")
+    equity, fee = step.formula.split(" clearance")[0].split(" - ")
+    value, rate = fee.split(" × ")
+    assert (amount(Fraction(equity)), amount(Fraction(value) * Fraction(rate))) == ("393.57", "491.97")
+    (larger,) = (s for s in explain(curve(leverage="25", notional="5000000").result) if "left if all" in s.label)
+    assert Fraction(larger.result) > 0
 
 
 def test_a_takeover_takes_the_closing_fee_too() -> None:

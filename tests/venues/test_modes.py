@@ -215,6 +215,17 @@ def test_bybit_prices_go_to_the_tick_towards_safety() -> None:
     assert (longs.liquidation_price, shorts.liquidation_price) == ("909.5", "1089")  # 909.09, 1089.1
 
 
+@pytest.mark.parametrize(("side", "qty"), [("long", "10"), ("long", "100"), ("short", "49")])
+def test_bybit_first_closes_what_exceeds_the_tier_below(side: str, qty: str) -> None:
+    """At its own liquidation price: 10 in tier 1, all; 100 x (1 - 50000 / value); a short may get there on the way."""
+    held = account(position(qty=qty, side=side), venue="bybit", margin_mode="isolated")
+    result = compute(held)
+    (step,) = (s for s in explain(result) if "first step" in s.label)
+    price = Fraction(result.positions[0].liquidation_price or "")
+    expected = Fraction(qty) * max(Fraction(0), 1 - 50_000 / (Fraction(qty) * price)) or Fraction(qty)
+    assert step.result == text(expected, 8)
+
+
 def test_bybit_shows_the_era_before_while_the_change_over_is_uncertain() -> None:
     held = account(position(), venue="bybit", margin_mode="isolated", as_of="2025-10-02", collateral=[])
     steps = explain(compute(held))
