@@ -160,9 +160,27 @@ def rerun(
     conductor.compare(results.study, lake, out, str(folder), reproduce=results.manifest["reproduce"])
 
 
+def png(
+    folder: Folder,
+    out: Annotated[Path | None, typer.Option(help="Folder for the pictures; default: png in DIR.")] = None,
+) -> None:
+    """Draw the charts of a finished study's report as PNG files (needs Chromium)."""
+    from backtest.data.disk import write_atomic
+    from backtest.report.pictures import pictures
+    from backtest.study.results import open_results
+
+    page = (open_results(folder).folder / "report.html").read_text(encoding="utf-8")
+    target = out or folder / "png"
+    target.mkdir(parents=True, exist_ok=True)
+    for name, picture in pictures(page):
+        write_atomic(target / f"{name}.png", picture)
+        say(str(target / f"{name}.png"))
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(explain)
     app.command("what-if")(what_if)
     app.command()(verify)
+    app.command()(png)
     app.command(hidden=True)(rerun)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import struct
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,6 +18,7 @@ from backtest.data.sources import synthetic
 from backtest.data.store import Lake
 from backtest.study import reproduce
 from backtest.study.config import parse_study
+from tests.report.browser import CHROMIUM
 
 from .conftest import Refused
 
@@ -188,3 +191,26 @@ def test_a_rule_s_own_margin_to_survive_is_told(finished: Path, lake: Path, caps
 def test_the_manifest_says_how_the_study_was_run(finished: Path) -> None:
     manifest = json.loads((finished / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["reproduce"] == ["backtest compare study.toml"]
+
+
+def test_png_without_a_browser_says_what_to_install(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    code, (line,) = refused("png", str(finished))
+    assert code == 2
+    assert "needs Chromium, which is not installed; install it" in line
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+def test_every_chart_of_a_report_is_drawn_as_png(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["png", str(finished), "--out", str(tmp_path / "png")]) == 0
+    files = [Path(line) for line in capsys.readouterr().out.splitlines()]
+    text = (finished / "report.html").read_text(encoding="utf-8")
+    assert {file.stem for file in files} == set(re.findall(r'data-figure="([a-z0-9-]+)"', text))
+    for file in files:
+        assert file.read_bytes().startswith(b"\x89PNG")
+        assert struct.unpack(">I", file.read_bytes()[16:20]) == (2 * 1_200,)
