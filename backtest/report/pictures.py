@@ -25,8 +25,7 @@ _ROOT = ("--no-sandbox",) if os.geteuid() == 0 else ()
 def pictures(page: str) -> Iterator[tuple[str, bytes]]:
     """Give every chart of a report page as a PNG, by name.
 
-    Errors: `UsageError` where no Chromium is installed, or it draws nothing; `IntegrityError` for a page that is none of
-    ours.
+    Errors: `UsageError` where no Chromium is installed, or it draws nothing; `IntegrityError` for a foreign page.
     """
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
