@@ -15,19 +15,20 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from backtest.venues.account import Account, Position, State, Term, Unit, sum_of, total
-
-# Formulas of this venue that are kept there.
-from backtest.venues.bybit_margins import all_posted as all_posted
 from backtest.venues.bybit_margins import (
+    all_paid,
     fee_reserve,
     formulas_of,
     hedged,
     order_margins,
     order_tier_marks,
-    paid_in,
+    paid,
     posted,
     reserve_on,
 )
+
+# Formulas of this venue that are kept there.
+from backtest.venues.bybit_margins import all_posted as all_posted
 from backtest.venues.bybit_margins import margins as margins
 from backtest.venues.bybit_margins import tier_value as tier_value
 from backtest.venues.exact import EXACT, cut, round_up, text, to_tick
@@ -65,14 +66,14 @@ def units(account: Account) -> tuple[Unit, ...]:
 def state(account: Account, unit: Unit) -> State:
     """Give equity and margins of a unit; a cross pool in USD, others in the settlement coin.
 
-    The equity of an isolated position includes its fee reserve, as its margins do. The pool's equity is the margin
-    balance: collateral at its ratios + unrealised profit.
+    The equity of an isolated position is its money, fee reserve included as in its margins, and unrealised profit. The
+    pool's equity is the margin balance: collateral at its ratios + unrealised profit.
     """
     if unit.kind != "isolated":
         return _pool_state(account, unit)
     position = unit.positions[0]
     initial, maintenance = margins(account, unit, position)
-    held = posted(account, position) + fee_reserve(account, unit, position)
+    held = paid(position) + fee_reserve(account, unit, position)
     return State(held + position.unrealized, initial, maintenance)
 
 
@@ -81,11 +82,11 @@ def trigger(account: Account, unit: Unit) -> Fraction:
 
     Cross: with order loss and haircut loss. Isolated: with what auto-add-margin can still bring.
     """
-    headroom = state(account, unit).headroom
+    headroom = _headroom(account, unit)
     if unit.kind == "isolated":
         position = unit.positions[0]
-        return headroom + all_posted(account, position) - posted(account, position)
-    return headroom + _order_effects(account, unit)
+        headroom += all_posted(account, position) - posted(account, position)
+    return headroom
 
 
 def bankruptcy_equity(account: Account, unit: Unit, symbol: str) -> Fraction:
@@ -193,13 +194,17 @@ def displayed(account: Account, unit: Unit, symbol: str) -> Fraction | None:
 
 def _price_as_posted(account: Account, unit: Unit, position: Position) -> Fraction | None:
     found = nearest_boundary(
-        lambda mark: state(account, unit.at(position.symbol, mark)).headroom,
+        lambda mark: _headroom(account, unit.at(position.symbol, mark)),
         kinks(account, unit, position.symbol),
         position.mark_price,
         inverse=position.inverse,
         concave=True,
     )
     return None if found is None else price(position, found.price, alive_above=found.alive_above)
+
+
+def _headroom(account: Account, unit: Unit) -> Fraction:
+    return backing(account, unit) - state(account, unit).maintenance
 
 
 def reserve_text(account: Account, position: Position) -> str:
@@ -230,7 +235,7 @@ def takeover_price(account: Account, unit: Unit, position: Position) -> Fraction
     """
     if unit.kind != "isolated":
         return None
-    held = paid_in(account, position) + fee_reserve(account, unit, position)
+    held = all_paid(account, position) + fee_reserve(account, unit, position)
     value = EXACT.bankruptcy_value(position.direction, position.entry_value, held)
     return position.price_of(value) if value > 0 else None
 
@@ -241,8 +246,15 @@ def account_unit(account: Account, all_units: tuple[Unit, ...]) -> Unit | None:
 
 
 def backing(account: Account, unit: Unit) -> Fraction:
-    """Give what margin ratios are taken over: equity; in cross equity + order loss - haircut loss."""
-    return state(account, unit).equity + _order_effects(account, unit)
+    """Give what margin ratios are taken over.
+
+    Cross: equity + order loss - haircut loss. Isolated: equity + the part of the fee reserve that added margin frees.
+    """
+    equity = state(account, unit).equity
+    if unit.kind == "isolated":
+        position = unit.positions[0]
+        return equity + posted(account, position) - paid(position)
+    return equity + _order_effects(account, unit)
 
 
 def shown_ratio(unit: Unit, value: Fraction) -> Fraction:

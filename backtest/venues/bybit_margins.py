@@ -110,14 +110,19 @@ def _classic_cross_margins(account: Account, unit: Unit, position: Position) -> 
 # --- the margin of an isolated position ------------------------------------------------------------------------------
 
 
+def paid(position: Position) -> Fraction:
+    """Give the money in an isolated position without the fee reserve: entry value / leverage, and what was added."""
+    return _wallet(position) + position.extra_margin
+
+
 def posted(account: Account, position: Position) -> Fraction:
-    """Give the isolated margin without the fee reserve: entry value / leverage, plus what was added."""
+    """Give what that money counts."""
     return _wallet(position) + _counts_as(account, position, position.extra_margin)
 
 
-def paid_in(account: Account, position: Position) -> Fraction:
-    """Give the money that an isolated position holds without the fee reserve, and what auto-add can still bring."""
-    return _wallet(position) + position.extra_margin + _auto_added(account, position)
+def all_paid(account: Account, position: Position) -> Fraction:
+    """Give the money that a position can come to hold: what it has, and what auto-add can still bring."""
+    return paid(position) + _auto_added(account, position)
 
 
 def all_posted(account: Account, position: Position) -> Fraction:

@@ -69,7 +69,9 @@ def _position_steps(account: Account, position: Position) -> Iterator[Step]:
         return
     found = liquidation_boundary(account, unit, position.symbol)
     what = "equity - maintenance margin"
-    added = formulas.trigger(account, unit) - formulas.state(account, unit).headroom
+    added = (
+        formulas.trigger(account, unit) - formulas.backing(account, unit) + formulas.state(account, unit).maintenance
+    )
     if unit.kind == "isolated" and added:
         what = "with what is added, " + what
         formula = f"free {shown(account.balance(position.settle_asset))} {position.settle_asset}, down to 1x, counts as"
@@ -157,7 +159,8 @@ def _ratio_steps(account: Account, unit: Unit, name: str) -> Iterator[Step]:
     sources, now = formulas.SOURCES, formulas.state(account, unit)
     backing, ratio = formulas.backing(account, unit), ratio_of(account, unit, now.maintenance)
     if backing != now.equity:
-        formula = _sum_text((Term("equity", now.equity), Term("orders", backing - now.equity)))
+        more = "fee reserve that added margin frees" if unit.kind == "isolated" else "orders"
+        formula = _sum_text((Term("equity", now.equity), Term(more, backing - now.equity)))
         yield Step(f"{name}: behind the margins", formula, shown(backing), sources["equity"])
     uni = formulas.uni_mmr(account, unit)
     if uni is not None:

@@ -207,6 +207,16 @@ def test_bybit_before_the_mark_era_rounds_margins_upwards() -> None:
     assert (old.initial_margin, new.initial_margin) == ("0.33333334", "0.33333333")
 
 
+def test_bybit_margin_added_frees_some_of_the_fee_reserve() -> None:
+    """The money is 1000 + 9 of fee reserve + 999; it counts 999 / 0.999 = 1000 of the last."""
+    held = position(extra_margin="999")
+    result = compute(account(held, venue="bybit", margin_mode="isolated", taker_fee="0.001"))
+    assert result.positions[0].equity == "2008"
+    (step,) = (s for s in explain(result) if "behind the margins" in s.label)
+    assert (step.formula, step.result) == ("2008 (equity) + 1 (fee reserve that added margin frees)", "2009")
+    assert result.positions[0].margin_ratio == text(Fraction(109, 2009), 8)
+
+
 def test_bybit_prices_go_to_the_tick_towards_safety() -> None:
     longs = compute(account(position(tick_size="0.5"), venue="bybit", margin_mode="isolated")).positions[0]
     shorts = compute(account(position(side="short", tick_size="0.5"), venue="bybit", margin_mode="isolated")).positions[
