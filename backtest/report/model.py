@@ -40,8 +40,8 @@ class Runs(Protocol):
     def bars(self, run_id: str) -> pa.Table:
         """Follow a run bar by bar, in natural units: columns as `study.trace` names them."""
 
-    def money(self, run_id: str) -> Money:
-        """Give what a run did to the money."""
+    def money(self, run_ids: Sequence[str]) -> Sequence[Money]:
+        """Give what runs of one strategy, reaction and symbol did to the money."""
 
 
 Rows = Sequence[Mapping[str, object]]
@@ -268,7 +268,7 @@ def _accounts(source: ReportInput, summary: Summary, by_name: Mapping[tuple[str,
         treated = by_name[one.name, REACTIONS[1]].treated
         chosen = one_after_the_other(treated, horizon_ms(source.study))
         if chosen.any():
-            found[one.name] = account([runs.money(str(run_id)) for run_id in treated["run_id"][chosen]])
+            found[one.name] = account(runs.money([str(run_id) for run_id in treated["run_id"][chosen]]))
     return found
 
 

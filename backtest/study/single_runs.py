@@ -14,6 +14,8 @@ from backtest.study.config import Study
 from backtest.study.equity import equity_curve
 from backtest.study.jobs import Job
 from backtest.study.narrate import narrate
+from backtest.study.outcomes import ledger_tables
+from backtest.study.rerun import find_job, rerun
 from backtest.study.runner import SymbolData, terms
 from backtest.study.story import Ledger, hold_id, replayed_ledger, tell
 from backtest.study.trace import life, trace
@@ -27,19 +29,21 @@ class SingleRuns:
         self._study, self._jobs, self._outcomes = study, all_jobs, outcomes
         self._data = {data.symbol: data for data in loaded}
 
-    def _outcome(self, run_id: str) -> dict[str, Any]:
-        found = self._outcomes.filter(pc.equal(self._outcomes["run_id"], run_id))
-        return dict(found.to_pylist()[0])
+    def _outcomes_of(self, run_ids: Sequence[str]) -> list[dict[str, Any]]:
+        found = self._outcomes.filter(pc.is_in(self._outcomes["run_id"], pa.array(run_ids, pa.string())))
+        by_id = {row["run_id"]: row for row in found.to_pylist()}
+        return [by_id[run_id] for run_id in run_ids]
 
     def _rows(self, run_id: str) -> tuple[SymbolData, dict[str, Any], Mapping[str, pa.Table]]:
-        outcome = self._outcome(run_id)
+        (outcome,) = self._outcomes_of([run_id])
         data = self._data[outcome["symbol"]]
         return data, outcome, replayed_ledger(self._study, data, self._jobs, outcome)
 
     def story(self, run_id: str) -> Sequence[str]:
         """Tell a run line by line."""
         data, outcome, tables = self._rows(run_id)
-        return list(narrate(tell(self._study, data, outcome, Ledger.of(tables), self._outcome(hold_id(run_id)))))
+        (hold,) = self._outcomes_of([hold_id(run_id)])
+        return list(narrate(tell(self._study, data, outcome, Ledger.of(tables), hold)))
 
     def bars(self, run_id: str) -> pa.Table:
         """Give a run bar by bar, as `trace` does."""
@@ -47,15 +51,29 @@ class SingleRuns:
         lived = life(data.result.tape, outcome, tables["transfers"], tables["fills"])
         return trace(data.result.tape, data.market, terms(self._study), lived)
 
-    def money(self, run_id: str) -> Money:
-        """Give what a run did to the money."""
-        data, outcome, tables = self._rows(run_id)
-        tape = data.result.tape
-        curve = equity_curve(data, outcome, tables["transfers"], tables["fills"])
-        first = int(np.searchsorted(tape.time_ms, outcome["entry_ms"]))
-        closes = tape.mark_close_e8[first : first + len(curve.time_ms) - 1]
-        coin = np.concatenate([tape.mark_open_e8[first : first + 1], closes]) / E8
-        return Money(curve.time_ms, curve.equity_e8 / E8, coin, _flows(outcome, tables["transfers"]))
+    def money(self, run_ids: Sequence[str]) -> list[Money]:
+        """Give what runs of one strategy, reaction and symbol did to the money; they are replayed together."""
+        outcomes = self._outcomes_of(run_ids)
+        data, one = self._data[outcomes[0]["symbol"]], outcomes[0]
+        job = find_job(self._jobs, one["strategy"], one["reaction"])
+        place = {label: i for i, label in enumerate(data.entries.labels)}
+        chosen = [place[run_id.split("/", 1)[1].rsplit("/", 1)[0]] for run_id in run_ids]
+        runs = rerun(self._study, data, self._jobs, job, chosen, [row["seed_run_id"] for row in outcomes])
+        tables = ledger_tables(job, runs.entries, runs.batch, np.ones(len(run_ids), bool))
+        return [_money(data, outcome, _of(tables, outcome["run_id"])) for outcome in outcomes]
+
+
+def _of(tables: Mapping[str, pa.Table], run_id: str) -> dict[str, pa.Table]:
+    return {name: tables[name].filter(pc.equal(tables[name]["run_id"], run_id)) for name in ("transfers", "fills")}
+
+
+def _money(data: SymbolData, outcome: Mapping[str, Any], tables: Mapping[str, pa.Table]) -> Money:
+    tape = data.result.tape
+    curve = equity_curve(data, outcome, tables["transfers"], tables["fills"])
+    first = int(np.searchsorted(tape.time_ms, outcome["entry_ms"]))
+    closes = tape.mark_close_e8[first : first + len(curve.time_ms) - 1]
+    coin = np.concatenate([tape.mark_open_e8[first : first + 1], closes]) / E8
+    return Money(curve.time_ms, curve.equity_e8 / E8, coin, _flows(outcome, tables["transfers"]))
 
 
 def _flows(outcome: Mapping[str, Any], transfers: pa.Table) -> tuple[tuple[int, float], ...]:

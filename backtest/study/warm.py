@@ -8,13 +8,16 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
+from backtest.analysis.money import Money, account
 from backtest.data.sources import synthetic
 from backtest.data.store import Lake
 from backtest.study.config import parse_study
 from backtest.study.rule_files import load_rules
 from backtest.study.runner import load, run, study_jobs
+from backtest.units import HOUR_MS
 
 
 class _Nowhere:
@@ -45,6 +48,8 @@ def warm() -> None:
         lake = Lake(Path(folder))
         synthetic.write(lake, synthetic.generate(1, symbols=study.market.symbols, days=3))
         run(study, load(study, lake), _Nowhere(), study_jobs(study, "warm"), "warm")
+    walk = np.array([100.0, 101.0, 99.0])
+    account([Money(np.arange(3) * HOUR_MS, walk, walk, ((0, -1.0), (2 * HOUR_MS, 1.0)))])  # vectorbt's statistics
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,7 +77,10 @@ class FakeRuns:
     def bars(self, run_id: str) -> pa.Table:
         return trace()
 
-    def money(self, run_id: str) -> Money:
+    def money(self, run_ids: Sequence[str]) -> list[Money]:
+        return [self._money(run_id) for run_id in run_ids]
+
+    def _money(self, run_id: str) -> Money:
         entry = int(run_id.split("/")[2])
         hours = np.arange(721)
         coin = 40_000 * (1 + 0.05 * np.sin(hours / 40.0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -61,9 +62,13 @@ def runs(small: Ran) -> SingleRuns:
     return SingleRuns(small.study, [small.data], small.jobs, small.tables["outcomes"])
 
 
+def ids(rows: list[dict[str, Any]]) -> list[str]:
+    return [row["run_id"] for row in rows]
+
+
 def test_a_run_is_brought_back_with_story_bars_and_money(small: Ran, runs: SingleRuns) -> None:
-    for row in [*small.of("hold")[:6], *small.of("top-up", "next_open")[:6]]:
-        money = runs.money(row["run_id"])
+    chosen = [small.of("hold")[:6], small.of("top-up", "next_open")[:6], small.of("exit~shuffled", "intrabar")[:6]]
+    for row, money in [pair for rows in chosen for pair in zip(rows, runs.money(ids(rows)), strict=True)]:
         assert money.equity[0] == row["equity_start_e8"] / E8
         assert money.equity[-1] == row["equity_end_e8"] / E8
         assert len(money.coin) == len(money.equity) == len(money.time_ms)
@@ -76,7 +81,7 @@ def test_a_run_is_brought_back_with_story_bars_and_money(small: Ran, runs: Singl
 
 def test_margin_added_later_is_a_flow_of_its_own_day(small: Ran, runs: SingleRuns) -> None:
     row = next(row for row in small.of("top-up", "next_open") if row["margin_added_e8"] > 0)
-    flows = runs.money(row["run_id"]).flows
+    flows = runs.money([row["run_id"]])[0].flows
     added = [amount for time, amount in flows[1:-1] if amount < 0 and time > row["entry_ms"]]
     assert -sum(added) >= row["margin_added_e8"] / E8
     assert flows[-1][0] == row["exit_ms"] <= row["entry_ms"] + 10 * DAY_MS
