@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from backtest import schema
-from backtest.data.store import Lake
+from backtest.data.manifest import Dataset, Source
+from backtest.data.store import Lake, Piece
 from backtest.errors import CoverageError, StudyError
 from backtest.study.naming import HOLD
 from backtest.units import DAY_MS, E8, HOUR_MS
@@ -218,6 +219,24 @@ def test_a_hole_is_an_error_unless_the_study_says_to_flag_it(tmp_path: Path) -> 
     lake = make_lake(tmp_path, [HOLE])
     with pytest.raises(CoverageError, match=r"2023-01-21 06:00.*rows are missing"):
         ran(small_study(), lake)
+
+
+def test_index_bars_stand_in_for_missing_mark_bars_and_the_runs_near_them_are_flagged(tmp_path: Path) -> None:
+    lake, symbol = make_lake(tmp_path), "BTCUSDT"
+    mark = Dataset("binance", "mark_price", symbol, "1h")
+    frame = lake.read(mark)
+    lake.drop(mark)
+    keep = np.setdiff1d(np.arange(len(frame)), [HOLE, HOLE_AT_ENTRY])
+    index = mark._replace(table="index_price")
+    lake.merge([Piece(mark, frame.take(keep), Source("mark", "0")), Piece(index, frame, Source("index", "1"))])
+    done = ran(small_study(market={"gaps": "mark-from-index"}), lake)
+    assert not any(row["exit_reason"] == "refused" for row in done.rows)
+    whole = ran(small_study(), make_lake(tmp_path / "whole"))
+    for row, same in zip(done.rows, whole.rows, strict=True):  # the index here is the mark itself
+        holes = [hour_ms(hole) for hole in (HOLE, HOLE_AT_ENTRY)]
+        near = any(row["entry_ms"] - DAY_MS <= hole <= row["exit_ms"] for hole in holes)
+        assert row == same | {"near_gap": near}
+    assert index in {entry.dataset for entry in done.data.result.entries}
 
 
 def test_runs_near_a_hole_are_flagged_and_an_entry_in_it_is_refused(tmp_path: Path) -> None:
