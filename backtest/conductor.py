@@ -147,6 +147,7 @@ def _report_input(
         runs=SingleRuns(study, loaded, all_jobs, outcomes),
         sensitivity=others,
         volatility=evidence.volatility(loaded),
+        regimes=evidence.regimes(study, loaded),
         gaps=evidence.gaps(loaded),
         refused_actions=evidence.refused_actions(folder),
         large_fills=evidence.large_fills(loaded, outcomes, folder),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -71,10 +71,18 @@ def part(dimension: str, value: str, groups: Sequence[Pairs], keep: Sequence[Boo
     return Part(dimension, value, tuple(rows))
 
 
-def breakdowns(groups: Sequence[Pairs], volatility: pa.Table | None = None) -> list[Part]:
+class Tag(NamedTuple):
+    """A label for each entry time, from a dated series that the study names; `labels` in the order of a table."""
+
+    name: str
+    labels: tuple[str, ...]
+    by_entry_ms: Mapping[int, str]
+
+
+def breakdowns(groups: Sequence[Pairs], volatility: pa.Table | None = None, tags: Sequence[Tag] = ()) -> list[Part]:
     """Compare by side, leverage, symbol, calendar, regime and tier fidelity, where there is more than one.
 
-    `volatility` gives each entry's regime: symbol, entry_ms, volatility_pct.
+    `volatility` gives each entry's regime: symbol, entry_ms, volatility_pct. Each of `tags` is one more dimension.
     """
     readers: dict[str, Callable[[Pairs], Column]] = {
         "side": lambda pairs: pairs.baseline["side"],
@@ -90,6 +98,13 @@ def breakdowns(groups: Sequence[Pairs], volatility: pa.Table | None = None) -> l
         values = sorted({value for label in labels for value in set(label.tolist())}, key=_order)
         if len(values) > 1:
             result += [part(dimension, _text(v), groups, [label == v for label in labels]) for v in values]
+    for tag in tags:
+        entries = [pairs.baseline["entry_ms"].tolist() for pairs in groups]
+        labels = [np.array([tag.by_entry_ms[ms] for ms in times], object) for times in entries]
+        there = [value for value in tag.labels if any((label == value).any() for label in labels)]
+        result += [
+            part(f"{tag.name} at the entry", value, groups, [label == value for label in labels]) for value in there
+        ]
     return result
 
 

@@ -67,7 +67,8 @@ _NO_END_MS = time_ms("2100-01-01")
 
 def _binance_terms(row: dict[str, object]) -> tuple[int | None, int | None, str]:
     delisted = int(str(row["deliveryDate"]))
-    return int(str(row["onboardDate"])), delisted if delisted < _NO_END_MS else None, str(row["status"])
+    status = row.get("status") or row["contractStatus"]  # USD-M and COIN-M differ
+    return int(str(row["onboardDate"])), delisted if delisted < _NO_END_MS else None, str(status)
 
 
 _TERMS: dict[str, Callable[..., tuple[int | None, int | None, str]]] = {

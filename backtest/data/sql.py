@@ -48,7 +48,7 @@ def query(lake_root: Path, sql: str, report_dir: Path | None = None) -> pa.Table
             statements = database.extract_statements(sql)
             if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
                 raise UsageError(Problem("SQL", f"is {len(statements)} statements or no SELECT", "write one SELECT"))
-            names = database.get_table_names(sql)
+            names = _table_names(database, sql)
             paths = [path for name in names for path in _make_view(database, lake, report_dir, name)]
             listed = ", ".join(_text(path) for path in paths)
             database.execute(f"SET allowed_paths = [{listed}]")
@@ -58,6 +58,22 @@ def query(lake_root: Path, sql: str, report_dir: Path | None = None) -> pa.Table
         except duckdb.Error as error:
             known = ", ".join((*LAKE_TABLES, *VIEWS, *(RESULT_TABLES if report_dir else ())))
             raise UsageError(Problem("SQL", " ".join(str(error).split()), f"tables: {known}")) from None
+
+
+def _table_names(database: duckdb.DuckDBPyConnection, sql: str) -> list[str]:
+    """List the tables that a SELECT names, off its parse tree: nothing is bound yet, so any kind of join is fine."""
+    (tree,) = database.execute("SELECT json_serialize_sql(?)", [sql]).fetchall()[0]
+    document = json.loads(tree)
+    if document["error"]:
+        raise UsageError(Problem("SQL", document["error_message"], "write one SELECT"))
+    names: set[str] = set()
+    nodes = [document["statements"]]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, dict) and node.get("type") == "BASE_TABLE":
+            names.add(node["table_name"])
+        nodes += node.values() if isinstance(node, dict) else node if isinstance(node, list) else []
+    return sorted(names)
 
 
 def _make_view(database: duckdb.DuckDBPyConnection, lake: Lake, report_dir: Path | None, name: str) -> list[Path]:
@@ -97,11 +113,11 @@ def _check_report(report_dir: Path, paths: list[Path]) -> None:
     if not manifest.is_file():
         return
     try:
-        files = json.loads(manifest.read_bytes())["files"]
-    except (ValueError, KeyError, TypeError):
+        listed = {name: file["sha256"] for name, file in json.loads(manifest.read_bytes())["files"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise IntegrityError.at(manifest, "cannot be read", "run the study again") from None
     for path in paths:
-        if files.get(path.name, {}).get("sha256") != sha256_file(path):
+        if listed.get(path.name) != sha256_file(path):
             raise IntegrityError.at(path, "does not have the SHA-256 that its manifest lists", "run the study again")
 
 

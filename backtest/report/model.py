@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from backtest.analysis.breakdown import CRASH_WINDOWS, Part, Window, breakdowns, crash_windows, sensitivity
+from backtest.analysis.breakdown import CRASH_WINDOWS, Part, Tag, Window, breakdowns, crash_windows, sensitivity
 from backtest.analysis.choice import crash_runs, one_after_the_other, typical_liquidation
 from backtest.analysis.confidence_set import confidence_set
 from backtest.analysis.frontier import Point, frontier
@@ -53,7 +53,8 @@ class ReportInput:
 
     `study` is the resolved study as plain JSON. `runs` brings single runs back; without it the report follows none.
     `sensitivity` holds outcomes replayed under other assumptions, by name. `volatility` has symbol, entry_ms and
-    volatility_pct. `synthetic` says that the market is made up.
+    volatility_pct, `regimes` the labels of entries by the study's own series. `synthetic` says that the market is made
+    up.
     """
 
     study: Mapping[str, Any]
@@ -65,6 +66,7 @@ class ReportInput:
     runs: Runs | None = None
     sensitivity: Mapping[str, pa.Table] = field(default_factory=dict)
     volatility: pa.Table | None = None
+    regimes: Sequence[Tag] = ()
     gaps: Rows = ()
     refused_actions: Rows = ()
     large_fills: Rows = ()
@@ -221,7 +223,7 @@ def build(source: ReportInput) -> Model:
         incidence={key: incidence(pairs.treated) for key, pairs in by_name.items()},
         timing=tuple(timing(groups, calendar, seed)),
         best_set=_best_set(groups, calendar, seed),
-        breakdowns=tuple(breakdowns(ordered, source.volatility)),
+        breakdowns=tuple(breakdowns(ordered, source.volatility, source.regimes)),
         crashes=tuple(crash_windows(ordered, windows)),
         sensitivity=tuple(sensitivity(ordered, others)),
         worst=worst,

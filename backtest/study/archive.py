@@ -90,9 +90,11 @@ def lock_hash() -> str:
 
 def decisions(study: Study, loaded: Sequence[SymbolData], all_jobs: Sequence[Job]) -> dict[str, str]:
     """Hash everything that decides the results, part by part."""
+    tagged = [{name: places.tolist() for name, places in data.tags.items()} for data in loaded]
     return {
         "study": _sha256(study_json(study)),
         "data": _sha256(json.dumps([entries_hash(data.result.entries) for data in loaded])),
+        **({"regimes": _sha256(json.dumps(tagged))} if study.regimes else {}),
         "tiers": _sha256(json.dumps([[_plain(table) for table in data.tiers] for data in loaded])),
         "contracts": _sha256(json.dumps([_contracts(data) for data in loaded])),
         "rules": _sha256("".join(_rule_source(job) for job in all_jobs)),

@@ -10,6 +10,7 @@ from backtest.data.resample import Bootstrap
 from backtest.study import naming
 from backtest.study.config import BPS_E8, StrategySpec, Study
 from backtest.study.market import AS_OF, MarketSpec
+from backtest.study.regime import resolved_regimes
 from backtest.units import duration_text, e8_text, time_text
 
 
@@ -43,6 +44,7 @@ def resolved(study: Study) -> dict[str, Any]:
         },
         "strategy": [_resolved_strategy(strategy) for strategy in study.strategies],
         "window": [{"name": w.name, "from": _instant(w.from_ms), "to": _instant(w.to_ms)} for w in study.windows],
+        **({"regime": list(resolved_regimes(study.regimes))} if study.regimes else {}),
     }
 
 

@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
+from backtest.data.resample import Bootstrap
 from backtest.errors import StudyError
 from backtest.study import naming, reader
 from backtest.study.market import AS_OF, MarketSpec, Window, read_market
 from backtest.study.naming import NAME_PATTERN, SIDES, Param, RuleTable
 from backtest.study.reader import BadValueError, Section
+from backtest.study.regime import RegimeSpec, read_regimes
 from backtest.units import duration_text
 
 MARGIN_MODES = ("isolated", "cross")
@@ -112,6 +114,7 @@ class Study:
     release: str
     strategies: tuple[StrategySpec, ...]
     windows: tuple[Window, ...]
+    regimes: tuple[RegimeSpec, ...] = ()
     workers: int | None = field(default=None, compare=False)
 
     def _repr_html_(self) -> str:
@@ -174,8 +177,11 @@ def parse_study(mapping: Mapping[str, object], where: str) -> Study:
         release=market_section.get("release", reader.choice("pro_rata", "keep"), "pro_rata"),
         strategies=_strategies(top),
         windows=windows,
+        regimes=read_regimes(top),
         workers=top.table("run", required=False).get("workers", reader.whole(1, WORKERS_MAX), None),
     )
+    if study.regimes and isinstance(market.resample, Bootstrap):
+        top.problem("regime", "cannot be told in a bootstrap, which scatters the days", "take it out")
     top.finish()
     return study
 

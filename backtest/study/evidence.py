@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from backtest.analysis.breakdown import Tag
+from backtest.study.config import Study
 from backtest.study.runner import SymbolData
 from backtest.units import DAY_MS, E8, time_text
 
@@ -54,6 +56,18 @@ def gaps(loaded: Sequence[SymbolData]) -> list[Row]:
         {"symbol": symbol, "first missing": time_text(first), "last missing": time_text(last), "bars": bars}
         for bars, symbol, first, last in found[:GAPS_MAX]
     ]
+
+
+def regimes(study: Study, loaded: Sequence[SymbolData]) -> list[Tag]:
+    """Give the regime of each entry time by the study's own series."""
+    found = []
+    for spec in study.regimes:
+        by_entry: dict[int, str] = {}
+        for data in loaded:
+            labels = [spec.labels[place] for place in data.tags[spec.name].tolist()]
+            by_entry |= dict(zip(data.entries.rows["entry_ms"].tolist(), labels, strict=True))
+        found.append(Tag(spec.name, spec.labels, by_entry))
+    return found
 
 
 def volatility(loaded: Sequence[SymbolData]) -> pa.Table:

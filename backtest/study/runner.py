@@ -12,8 +12,8 @@ One symbol after the other:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from typing import Any, Protocol
 
@@ -34,6 +34,7 @@ from backtest.study.entries import Entries, fidelities, near_gap, schedule
 from backtest.study.jobs import Job, jobs
 from backtest.study.naming import HOLD
 from backtest.study.outcomes import REFUSED, Facts, baseline_paired, ledger_tables, outcome_table
+from backtest.study.regime import tags
 from backtest.study.rule_files import load_rules, resolve_rules, try_rule
 from backtest.study.scripts import draw_donors, play_back
 from backtest.units import E8, duration_text
@@ -79,6 +80,7 @@ class SymbolData:
     tiers: tuple[TierTable, ...]
     market: Market
     entries: Entries
+    tags: Mapping[str, npt.NDArray[np.int64]] = field(default_factory=dict)  # regime of each entry, by name
 
 
 @dataclass(slots=True)
@@ -138,7 +140,9 @@ def load_symbol(study: Study, lake: Lake, symbol: str) -> SymbolData:
         resample=spec.resample,
         cache=lake.root / ".tapes",
     )
-    return SymbolData(symbol, result, tiers, market_of(result.tape), schedule(study, symbol, result.tape))
+    entries = schedule(study, symbol, result.tape)
+    regimes = tags(study.regimes, lake, entries.rows["entry_ms"])
+    return SymbolData(symbol, result, tiers, market_of(result.tape), entries, regimes)
 
 
 def study_jobs(study: Study, where: str) -> list[Job]:

@@ -65,6 +65,12 @@ rules = [{{ use = "top_up", trigger = 0.25, amount_pct = 10 }}]
 name = "exit"
 rules = [{{ use = "exit", trigger = 0.25 }}]
 
+# Entries parted by a series of the lake, as it was known when they were made; the report compares each part.
+# [[regime]]
+# name = "VIX"
+# series = "cboe/VIX"
+# edges = [20, 30]
+
 # Named stretches of time get a breakdown of their own.
 [[window]]
 name = "2021-05-19"

@@ -169,6 +169,9 @@ class Market:
         root, _, name = parts.path.rpartition("/")
         if name == "leverageBracket":
             return _json([{"symbol": "BTCUSDT", "brackets": BRACKETS}])
+        if name == "exchangeInfo" and root == "/dapi/v1":
+            status = {"contractStatus": BINANCE_CONTRACT["status"]}
+            return _json({"symbols": [{k: v for k, v in BINANCE_CONTRACT.items() if k != "status"} | status]})
         if name == "exchangeInfo":
             return _json({"symbols": [BINANCE_CONTRACT, {**BINANCE_CONTRACT, "symbol": "LUNAUSDT", **DELISTED}]})
         if root in ("/fapi/v1", "/dapi/v1"):

@@ -14,6 +14,7 @@ from pulling import pulled, recipe
 from server import Market
 
 from backtest.cli import run
+from backtest.data.ledger import listings
 from backtest.data.manifest import Dataset
 from backtest.data.pull import hosts
 from backtest.data.pull.http import _retry_after_s
@@ -145,6 +146,28 @@ def test_a_snapshot_that_does_not_come_whole_is_not_written(tmp_path, market, fa
     with pytest.raises(SourceError):
         snapshot(tmp_path, market, "tiers")
     assert tree(tmp_path) == {}
+
+
+@pytest.mark.parametrize("lost", ["symbol", "riskLimitValue", "maintenanceMargin"])
+def test_tiers_that_lack_a_field_are_an_error_and_not_written(tmp_path, market, monkeypatch, lost):
+    real = Market._bybit_list
+
+    def without(self, path, asked):
+        document = real(self, path, asked)
+        del document["result"]["list"][0][lost]
+        return document
+
+    monkeypatch.setattr(Market, "_bybit_list", without)
+    with pytest.raises(SourceError, match=f"cannot be read .*{lost}"):
+        snapshot(tmp_path, market, "tiers")
+    assert tree(tmp_path) == {}
+
+
+def test_contracts_of_both_binance_markets_say_when_they_were_listed(tmp_path, market):
+    for venue in ("binance", "binance-coinm"):
+        snapshot(tmp_path, market, "contracts", venue=venue)
+    found = {(one.venue, one.symbol): one.status for one in listings(tmp_path)}
+    assert found["binance", "BTCUSDT"] == found["binance-coinm", "BTCUSDT"] == "TRADING"
 
 
 def test_binance_brackets_need_a_key_and_are_signed(tmp_path, market, monkeypatch):

@@ -78,6 +78,21 @@ def test_a_damaged_table_of_a_report_is_reported(lake, tmp_path):
         query(lake.root, "SELECT count(*) AS n FROM transfers", report)
 
 
+@pytest.mark.parametrize(
+    ("sql", "count"),
+    [
+        ("SELECT count(*) AS n FROM klines JOIN mark_price USING (open_time_ms)", 100),
+        ("SELECT count(*) AS n FROM klines k ASOF JOIN funding_rate f ON k.open_time_ms >= f.funding_time_ms", 98),
+        ("SELECT count(*) AS n FROM klines WHERE high > (SELECT avg(high) FROM mark_price) OR true", 100),
+        ("SELECT n FROM (SELECT count(*) AS n FROM klines UNION ALL SELECT 5) ORDER BY n DESC LIMIT 1", 100),
+        ("WITH w AS (SELECT * FROM klines) SELECT count(*) AS n FROM w, (SELECT 1) AS one", 100),
+        ("FROM klines SELECT count(*) AS n", 100),
+    ],
+)
+def test_any_kind_of_select_finds_its_tables(lake, sql, count):
+    assert query(lake.root, sql).to_pylist() == [{"n": count}]
+
+
 def test_common_table_expressions_may_use_any_name(lake):
     sql = "WITH klines AS (SELECT 1 AS one), mine AS (SELECT * FROM klines) SELECT one FROM mine"
     assert query(lake.root, sql).to_pylist() == [{"one": 1}]

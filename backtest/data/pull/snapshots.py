@@ -69,20 +69,25 @@ def _bybit_ladders(client: Client) -> dict[str, Ladder]:
     rest = BybitRest(client, host("bybit"))
     rows = [row for category in _CATEGORIES for row in rest.listed("risk-limit", category)]
     by_symbol: dict[str, list[Mapping[str, Any]]] = {}
-    for row in rows:
-        by_symbol.setdefault(str(row["symbol"]), []).append(row)
-    return {
-        symbol: _ladder(
-            (
-                str(row["riskLimitValue"]),
-                str(row["maintenanceMargin"]),
-                str(row["maxLeverage"]),
-                str(row.get("mmDeduction") or 0),
+    try:
+        for row in rows:
+            by_symbol.setdefault(str(row["symbol"]), []).append(row)
+        return {
+            symbol: _ladder(
+                (
+                    str(row["riskLimitValue"]),
+                    str(row["maintenanceMargin"]),
+                    str(row["maxLeverage"]),
+                    str(row.get("mmDeduction") or 0),
+                )
+                for row in sorted(own, key=lambda row: float(row["riskLimitValue"]))
             )
-            for row in sorted(own, key=lambda row: float(row["riskLimitValue"]))
-        )
-        for symbol, own in by_symbol.items()
-    }
+            for symbol, own in by_symbol.items()
+        }
+    except (KeyError, ValueError, TypeError) as error:
+        raise SourceError(
+            Problem("risk-limit", f"gives a row that cannot be read ({error})", "call again later")
+        ) from None
 
 
 def _binance_ladders(client: Client) -> dict[str, Ladder]:
