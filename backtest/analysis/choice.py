@@ -26,19 +26,20 @@ def typical_liquidation(held: Columns) -> str | None:
 
 
 def crash_runs(held: Columns, windows: Sequence[Window]) -> list[tuple[Window, str]]:
-    """Give for each window in which a run was liquidated the one of the middle leverage and the median moment.
+    """Give for each window in which a run was liquidated whole the one of the middle leverage and the median moment.
 
     Runs entered at least a day before the window are preferred: what the crash did to them shows whole.
     """
     found = []
     for window in windows:
-        inside = (held["liquidation_ms"] >= window.start_ms) & (held["liquidation_ms"] < window.stop_ms)
+        inside = (held["exit_ms"] >= window.start_ms) & (held["exit_ms"] < window.stop_ms)
+        inside &= held["exit_reason"] == "liquidated"
         if not inside.any():
             continue
         before = inside & (held["entry_ms"] < window.start_ms)
         chosen = before if before.any() else inside
         level = middle_leverage({"leverage": held["leverage"][chosen]})
-        run_id = _median(held, chosen & (held["leverage"] == level), held["liquidation_ms"])
+        run_id = _median(held, chosen & (held["leverage"] == level), held["exit_ms"])
         found.append((window, run_id))
     return found
 

@@ -117,7 +117,7 @@ class Run:
         """Draw mark and liquidation price, margin ratio, and equity against margins over time."""
         from backtest.report.trace import trace_figure
 
-        return plotly_figure(trace_figure(self.bars))
+        return plotly_figure(trace_figure(self.bars, self.outcome["exit_reason"] == "liquidated"))
 
     @cached_property
     def story(self) -> str:

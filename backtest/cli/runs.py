@@ -37,7 +37,8 @@ def explain(
         from backtest.data.disk import write_atomic
         from backtest.report.explain_page import render_explanation
 
-        page = render_explanation(run_id, list(narrate(found.story)), numbers(found.story), found.bars)
+        ended = found.story.outcome["exit_reason"] == "liquidated"
+        page = render_explanation(run_id, list(narrate(found.story)), numbers(found.story), found.bars, ended)
         write_atomic(html, page.encode())
         note(f"page: {html}")
     if json_out:

@@ -15,12 +15,15 @@ if TYPE_CHECKING:
 SUMMARY_LINES = 2  # of a story: what the run is
 
 
-def render_explanation(run_id: str, story: Sequence[str], numbers: Mapping[str, str], bars: pa.Table | None) -> str:
+def render_explanation(
+    run_id: str, story: Sequence[str], numbers: Mapping[str, str], bars: pa.Table | None, liquidated: bool
+) -> str:
     """Render one run as a self-contained page.
 
-    `numbers` are what decided its liquidation, in words and natural units; `bars` follow it, as `study.trace` does.
+    `numbers` are what decided its liquidation, in words and natural units; `bars` follow it, as `study.trace` does;
+    `liquidated` says that it ended so.
     """
-    charts = {} if bars is None or not bars.num_rows else {"trace": trace_figure(bars)}
+    charts = {} if bars is None or not bars.num_rows else {"trace": trace_figure(bars, liquidated)}
     grids = [_grid(numbers)] if numbers else []
     return render_page(
         "explain.html.j2", run_id, charts, summary=story[1:SUMMARY_LINES], story=story[SUMMARY_LINES:], grids=grids

@@ -17,6 +17,6 @@ def figures(model: Model) -> dict[str, Figure]:
         sweep_figure(i + 1, sweep, model.summary) for i, sweep in enumerate(model.sweeps) if len(sweep.parameters) > 1
     ]
     drawn += crash_figures(model.crash_runs)
-    drawn += [] if model.typical is None else [trace_figure(model.typical.bars)]
+    drawn += [] if model.typical is None else [trace_figure(model.typical.bars, liquidated=True)]
     drawn += money_figures(model.accounts)
     return {figure.name: figure for figure in drawn}

@@ -20,10 +20,10 @@ _JOIN = {"mark_high": np.fmax, "mark_low": np.fmin, "margin_ratio": np.fmax, "bu
 DAYS_BEFORE = 4  # of a crash chart, before the liquidation
 
 
-def trace_figure(trace: pa.Table) -> Figure:
-    """Draw the life of one run in three panels over one time axis."""
+def trace_figure(trace: pa.Table, liquidated: bool) -> Figure:
+    """Draw the life of one run in three panels over one time axis; mark its end where it was `liquidated` whole."""
     rows = _thinned(trace)
-    data = _price_lines(rows)
+    data = _price_lines(rows) + ([_end(rows)] if liquidated else [])
     data += _margin_lines(rows)
     data += [
         _line(rows, "equity", "equity", "--series-1", "y3"),
@@ -67,7 +67,7 @@ def _crash_figure(order: int, told: Told) -> Figure:
     caption = (
         f"A {side} at {leverage.removesuffix('x')}× opened on {entry[:10]}, left alone, in its last {DAYS_BEFORE} days."
     )
-    data = _price_lines(rows) + _margin_lines(rows)
+    data = [*_price_lines(rows), _end(rows), *_margin_lines(rows)]
     return Figure(f"crash-{order}", told.title, caption, data, layout, 400)
 
 
@@ -79,9 +79,13 @@ def _price_lines(rows: dict[str, Any]) -> list[Trace]:
         band | {"y": rounded(rows["mark_high"]), "fill": "tonexty", "fillcolor": "--band"},
         _line(rows, "mark_open", "mark", "--ink", "y", shape="linear"),
         _line(rows, "liquidation_price", "liquidation price", "--danger", "y"),
-        {"type": "scatter", "mode": "markers", "name": "liquidated", "x": times(rows["time_ms"][-1:]), "yaxis": "y",
-         "y": rounded(rows["liquidation_price"][-1:]), "marker": {"color": "--danger", "size": 9, "symbol": "x"}},
-    ]  # fmt: skip
+    ]
+
+
+def _end(rows: dict[str, Any]) -> Trace:
+    return {"type": "scatter", "mode": "markers", "name": "liquidated", "x": times(rows["time_ms"][-1:]), "yaxis": "y",
+            "y": rounded(rows["liquidation_price"][-1:]),
+            "marker": {"color": "--danger", "size": 9, "symbol": "x"}}  # fmt: skip
 
 
 def _margin_lines(rows: dict[str, Any]) -> list[Trace]:

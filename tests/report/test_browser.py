@@ -52,7 +52,7 @@ def test_hostile_names_run_nothing(hostile_model: Model, tmp_path: Path) -> None
 @pytest.mark.parametrize("name", LOOKS)
 def test_the_page_of_one_run_opens_without_fault(name: str, tmp_path: Path) -> None:
     numbers = {"wallet": "4740.58702604", HOSTILE: HOSTILE}
-    page = render_explanation(HOSTILE, [HOSTILE] * 4, numbers, sample.trace())
+    page = render_explanation(HOSTILE, [HOSTILE] * 4, numbers, sample.trace(), True)
     seen = look(page, tmp_path, *LOOKS[name])
     assert seen["errors"] == seen["refused"] == seen["fetched"] == seen["faults"] == []
     assert seen["wide"] is False

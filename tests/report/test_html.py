@@ -15,6 +15,7 @@ from backtest.report.figures import figures
 from backtest.report.html import render, render_model
 from backtest.report.model import Model, build
 from backtest.report.page import TEMPLATES
+from backtest.report.trace import trace_figure
 from tests.analysis import fake
 from tests.report import sample
 from tests.report.conftest import HOSTILE
@@ -153,3 +154,9 @@ def test_the_best_strategy_is_the_one_that_saves_most(model: Model) -> None:
     assert best.name == "deleverage-0.5"
     own = [one for one in model.summary.strategies if not one.control]
     assert best.saved - best.caused == max(one.saved - one.caused for one in own)
+
+
+@pytest.mark.parametrize("liquidated", [True, False])
+def test_only_a_liquidated_run_is_marked_so(liquidated: bool) -> None:
+    drawn = trace_figure(sample.trace(), liquidated)
+    assert ("liquidated" in [line.get("name") for line in drawn.data]) is liquidated
