@@ -15,6 +15,8 @@ from backtest.venues.contracts import contract_at
 from backtest.venues.exact import to_fraction
 from backtest.venues.symbols import load_table
 
+WORDS: dict[str, tuple[str, ...]] = {"symbol": (), "side": ("Buy", "Sell"), "marginType": ("isolated", "cross")}
+LAST_MS = time_ms("2100-01-01")
 # The first key tells a list of positions from another answer.
 BINANCE_NEEDED = ("positionAmt", "symbol", "entryPrice", "markPrice")
 BINANCE_NUMBERS = (
@@ -23,10 +25,9 @@ BINANCE_NUMBERS = (
     "unRealizedProfit",
     "positionInitialMargin",
     "notional",
-    "updateTime",
 )
 BYBIT_NEEDED = ("size", "symbol", "side", "avgPrice", "markPrice", "leverage")
-BYBIT_NUMBERS = ("size", "tradeMode", "positionIdx", "positionBalance", "positionIM", "updatedTime")
+BYBIT_NUMBERS = ("size", "tradeMode", "positionIdx", "positionBalance", "positionIM")
 
 
 def from_binance_position_risk(raw: object) -> dict[str, Any]:
@@ -37,7 +38,7 @@ def from_binance_position_risk(raw: object) -> dict[str, Any]:
 
     Raises AccountError where the answer has another form.
     """
-    rows = [row for row in _rows(raw, BINANCE_NEEDED, BINANCE_NUMBERS) if _number(row, "positionAmt")]
+    rows = _rows(raw, BINANCE_NEEDED, BINANCE_NUMBERS)
     positions = [_binance_position(row) for row in rows]
     return {
         "venue": "binance",
@@ -58,7 +59,7 @@ def from_bybit_position_list(raw: object, margin_mode: str | None = None) -> dic
 
     Raises AccountError where the answer has another form.
     """
-    rows = [row for row in _rows(raw, BYBIT_NEEDED, BYBIT_NUMBERS) if _number(row, "size")]
+    rows = _rows(raw, BYBIT_NEEDED, BYBIT_NUMBERS)
     moments = (
         [raw.get("time")] if isinstance(raw, Mapping) and raw.get("time") else [r.get("updatedTime") for r in rows]
     )
@@ -126,22 +127,34 @@ def _tick_size(symbol: str, day: str | None) -> str | None:
 
 
 def _rows(raw: object, needed: Sequence[str], numbers: Sequence[str]) -> list[Mapping[str, Any]]:
-    """Find the list of positions in an answer; each must have what is needed, and numbers must be numbers."""
+    """Find the positions that are held in an answer, and check them: what is needed, words and numbers."""
     inner = raw.get("result", raw) if isinstance(raw, Mapping) else raw
     rows = inner.get("list", [inner]) if isinstance(inner, Mapping) else inner
-    if not isinstance(rows, list) or not all(isinstance(row, Mapping) and needed[0] in row for row in rows):
-        what = f'is not a list of positions with "{needed[0]}"'
+    size = needed[0]
+    if not isinstance(rows, list) or not all(isinstance(row, Mapping) and size in row for row in rows):
+        what = f'is not a list of positions with "{size}"'
         raise AccountError.at("payload", what, "give the raw answer of the venue")
-    problems = [p for number, row in enumerate(rows) for p in _row_problems(f"payload[{number}]", row, needed, numbers)]
+    problems: list[Problem] = []
+    held: list[Mapping[str, Any]] = []
+    for number, row in enumerate(rows):
+        where = f"payload[{number}]"
+        if any(_number_problems(where, row, (size,))) or _number(row, size):
+            problems += [*_word_problems(where, row, needed), *_number_problems(where, row, numbers)]
+            held.append(row)
     if problems:
         raise AccountError(*problems)
-    return rows
+    return held
 
 
-def _row_problems(
-    where: str, row: Mapping[str, Any], needed: Sequence[str], numbers: Sequence[str]
-) -> Iterator[Problem]:
+def _word_problems(where: str, row: Mapping[str, Any], needed: Sequence[str]) -> Iterator[Problem]:
     yield from (Problem(f"{where}.{key}", "is missing") for key in needed if key not in row)
+    for key, known in WORDS.items():
+        value = row.get(key, known[0] if known else "")
+        if not isinstance(value, str) or (known and value not in known):
+            yield Problem(f"{where}.{key}", f"is {value!r}", f"known: {', '.join(known)}" if known else "give a name")
+
+
+def _number_problems(where: str, row: Mapping[str, Any], numbers: Sequence[str]) -> Iterator[Problem]:
     for key in numbers:
         try:
             to_fraction(str(row.get(key) or 0))
@@ -156,8 +169,13 @@ def _number(row: Mapping[str, Any], key: str) -> Decimal:
 
 def _day(moments: Iterable[object]) -> str | None:
     """Give the latest UTC day among epoch milliseconds."""
-    known = [int(str(moment)) for moment in moments if moment]
-    return time_text(max(known))[:10] if known else None
+    known = [str(moment) for moment in moments if moment]
+    for moment in known:
+        if not moment.isdecimal() or int(moment) >= LAST_MS:
+            raise AccountError.at(
+                "payload", f"{moment!r} is no time in milliseconds", "give the raw answer of the venue"
+            )
+    return time_text(max(map(int, known)))[:10] if known else None
 
 
 def _common_mode(positions: list[dict[str, Any]]) -> str:

@@ -113,8 +113,21 @@ def test_what_is_missing_or_no_number_in_an_answer_is_told_at_once() -> None:
         "payload[1].entryPrice: is missing",
         "payload[1].positionAmt: 'much' is not a decimal number",
     ]
+    with pytest.raises(AccountError, match=r"payload\[0\].marginType: is 'iso'; known: isolated, cross"):
+        from_binance_position_risk([ENA | {"marginType": "iso"}])
     with pytest.raises(AccountError, match=r"payload\[0\].leverage: is missing"):
         from_bybit_position_list([{"size": "1", "symbol": "BTCUSDT", "side": "Buy", "avgPrice": "1", "markPrice": "1"}])
+
+
+def test_an_empty_position_of_bybit_is_passed_over() -> None:
+    empty = {"symbol": "BTCUSDT", "side": "", "size": "0", "avgPrice": "", "markPrice": "1", "leverage": "10"}
+    assert from_bybit_position_list([empty])["positions"] == []
+
+
+@pytest.mark.parametrize("moment", ["1.5", "soon", "9" * 20, -5])
+def test_a_time_that_is_none_is_told(moment: object) -> None:
+    with pytest.raises(AccountError, match="is no time in milliseconds"):
+        from_binance_position_risk([ENA | {"updateTime": moment}])
 
 
 @pytest.mark.parametrize("raw", [None, {"code": -2015, "msg": "Invalid key"}, [1]])
