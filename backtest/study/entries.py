@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,8 +26,13 @@ class Entries:
     """The entries of one symbol: kernel records as `hold` takes them, and the middle part of each run's name."""
 
     symbol: str
+    asset: str  # in which the account is kept
     rows: npt.NDArray[Any]  # (n,) plan.ENTRY
     labels: list[str]  # symbol/time/side/leverage
+
+    def only(self, chosen: Sequence[int]) -> Entries:
+        """Give some of the entries, by their places."""
+        return replace(self, rows=self.rows[list(chosen)], labels=[self.labels[i] for i in chosen])
 
     def under(self, *, posted_e8: int, qty_share_e8: int) -> npt.NDArray[Any]:
         """Give the records with another margin posted or another share of the quantity."""
@@ -48,6 +54,7 @@ def schedule(study: Study, symbol: str, tape: Tape) -> Entries:
     times = np.arange(first, last, spec.every_ms, dtype=np.int64)
     if not len(times):
         raise StudyError.at(symbol, "no entry fits between the first bar and the stop", "widen start and stop")
+    asset = contract_at(study.market.venue, symbol, int(times[0])).settle
     forms = [(side, leverage) for side in spec.sides for leverage in spec.leverages_e2]
     rows = np.zeros(len(times) * len(forms), ENTRY)
     rows["entry_ms"] = np.repeat(times, len(forms))
@@ -67,7 +74,7 @@ def schedule(study: Study, symbol: str, tape: Tape) -> Entries:
     rows["baseline_liquidation_ms"] = rows["baseline_exit_ms"] = NONE
     tails = [f"/{side_name(side)}/{leverage_text(leverage)}" for side, leverage in forms]
     heads = [f"{symbol}/{time_text(int(ms)).replace(' ', 'T').replace(':', '')}" for ms in times]
-    return Entries(symbol, rows, [head + tail for head in heads for tail in tails])
+    return Entries(symbol, asset, rows, [head + tail for head in heads for tail in tails])
 
 
 def contracts(venue: str, symbol: str, times: Ints) -> list[tuple[int, Contract]]:

@@ -116,7 +116,7 @@ def _open_at(entries: Entries, bar: int) -> Entries:
     """Keep the entries whose runs begin before a bar and may last beyond it."""
     rows = entries.rows
     kept = np.flatnonzero((rows["entry_bar"] >= 0) & (rows["entry_bar"] < bar) & (rows["exit_bar"] > bar))
-    return Entries(entries.symbol, rows[kept], [entries.labels[i] for i in kept.tolist()])
+    return entries.only(kept.tolist())
 
 
 def _replay(study: Study, job: Job, entries: Entries, market: Market) -> Batch:

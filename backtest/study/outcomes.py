@@ -110,7 +110,6 @@ def ledger_tables(job: Job, entries: Entries, batch: Batch, keep: npt.NDArray[np
         arrays = [columns[c.name] if c.name in columns else rows[c.name] for c in form.columns]
         return pa.table([pa.array(a) for a in arrays], schema=form.arrow())
 
-    asset = "USDT"
     return {
         "transfers": table(
             schema.TRANSFERS,
@@ -119,7 +118,7 @@ def ledger_tables(job: Job, entries: Entries, batch: Batch, keep: npt.NDArray[np
             debit=lambda r: names(r["debit"], schema.ACCOUNTS),
             credit=lambda r: names(r["credit"], schema.ACCOUNTS),
             cause=lambda r: names(r["cause"], schema.CAUSES),
-            asset=lambda r: pa.repeat(pa.scalar(asset), len(r)),
+            asset=lambda r: pa.repeat(pa.scalar(entries.asset), len(r)),
         ),
         "fills": table(
             schema.FILLS,

@@ -80,7 +80,7 @@ def rerun(
 def _under(study: Study, data: SymbolData, job: Job, chosen: Sequence[int]) -> Entries:
     posted = study.capital_e8 * job.posted_share_e8 // E8
     rows = data.entries.under(posted_e8=posted, qty_share_e8=job.qty_share_e8)
-    return Entries(data.symbol, rows[list(chosen)], [data.entries.labels[i] for i in chosen])
+    return replace(data.entries, rows=rows).only(chosen)
 
 
 def _script(

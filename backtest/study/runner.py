@@ -38,6 +38,7 @@ from backtest.study.regime import tags
 from backtest.study.rule_files import load_rules, resolve_rules, try_rule
 from backtest.study.scripts import draw_donors, play_back
 from backtest.units import E8, duration_text
+from backtest.venues.contracts import contract_at
 from backtest.venues.fees import taker_fee_steps
 from backtest.venues.rulebook import rulebook
 from backtest.venues.symbols import load_table
@@ -121,9 +122,18 @@ def check_era(study: Study) -> None:
     raise StudyError.at("market.start", what, f"start at {first} or later")
 
 
+def check_linear(study: Study, symbol: str) -> None:
+    """Refuse a contract that is settled in its base coin: its profit is no linear function of the price."""
+    contract = contract_at(study.market.venue, symbol, study.market.start_ms)
+    if contract.settle != contract.quote:
+        what = f"{symbol} is settled in {contract.settle}, which is not replayed"
+        raise StudyError.at("market.symbols", what, f"take a linear contract, such as {contract.base}USDT")
+
+
 def load_symbol(study: Study, lake: Lake, symbol: str) -> SymbolData:
     """Build the tape of a symbol and lay out its entries."""
     check_era(study)
+    check_linear(study, symbol)
     spec = study.market
     tiers = tier_tables(spec.venue, symbol, spec.tiers)
     fee = study.costs.taker_fee_e8

@@ -124,7 +124,7 @@ def _every(entries: Entries, stride: int) -> Entries:
     """Keep every n-th entry time, with all of its sides and leverages."""
     _, time = np.unique(entries.rows["entry_ms"], return_inverse=True)
     kept = np.flatnonzero(time % stride == 0)
-    return Entries(entries.symbol, entries.rows[kept], [entries.labels[i] for i in kept.tolist()])
+    return entries.only(kept.tolist())
 
 
 def _outcomes(study: Study, data: SymbolData, job: Job, entries: Entries, batch: Batch, hold: Batch) -> pa.Table:
