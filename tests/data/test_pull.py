@@ -233,15 +233,6 @@ def test_a_day_without_a_file_of_trades_is_a_gap(tmp_path, market):
     assert gaps == [{"first_ms": time_ms("2024-12-10"), "missing": 24}]
 
 
-@pytest.mark.parametrize("name", ["cut body", "half, and a length to match", "a flipped bit", "html", "hang", "429"])
-def test_a_file_of_trades_that_does_not_come_whole_is_asked_for_again(tmp_path, market, name):
-    pulled(tmp_path / "calm", market, TRADES)
-    market.fail("LUNAUSDT2024-12-10.csv.gz", name, 2)
-    pulled(tmp_path / "lake", market, TRADES)
-    assert market.faults[0].left == 0
-    assert tree(tmp_path / "lake") == tree(tmp_path / "calm")
-
-
 def test_a_file_of_trades_that_never_comes_whole_is_an_error_and_leaves_its_month_out(tmp_path, market):
     market.fail("LUNAUSDT2024-12-10.csv.gz", "a flipped bit", 99)
     with pytest.raises(SourceError, match=r"2024-12-10\.csv\.gz.*not a sound gzip file"):
@@ -370,6 +361,53 @@ def test_a_fault_that_stays_is_a_clear_error_and_the_rest_is_right(tmp_path, sma
     small.faults.clear()
     pulled(tmp_path, small, SMALL)
     assert tree(tmp_path) == calm
+
+
+SMALL_TRADES = recipe(("klines",), "bybit", ["LUNAUSDT"], start="2024-12-01", archive=True)
+SLOWER = ("half, and a length to match", "html", "hang", "429")
+
+
+@pytest.mark.parametrize(
+    "name", ["cut body", "a flipped bit", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOWER)]
+)
+def test_a_file_of_trades_that_does_not_come_whole_is_asked_for_again(tmp_path, small, name):
+    pulled(tmp_path / "calm", small, SMALL_TRADES)
+    small.fail("LUNAUSDT2024-12-25.csv.gz", name, 2)
+    pulled(tmp_path / "lake", small, SMALL_TRADES)
+    assert small.faults[0].left == 0
+    assert tree(tmp_path / "lake") == tree(tmp_path / "calm")
+
+
+# Other sources, and what is pulled from them. Nothing in their answers would show a flipped bit.
+OTHERS = {
+    "/v5/market/kline": recipe(("klines",), "bybit", start="2024-12-01"),
+    "/v5/market/funding/history": recipe(("funding_rate",), "bybit", start="2024-12-01"),
+    "VIX_History.csv": recipe(("series",), "cboe", ["VIX"]),
+    "get_volatility_index_data": recipe(("series",), "deribit", ["BTC-DVOL"], start="2024-12-01"),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        pytest.param(name, place, marks=() if (n + p) % len(PASSING) == 3 else pytest.mark.slow)
+        for n, name in enumerate(PASSING)
+        for p, place in enumerate(OTHERS)
+        if name != "a flipped bit"
+    ],
+)
+def test_a_fault_of_another_source_that_passes_leaves_no_trace_and_one_that_stays_stores_nothing(
+    tmp_path, small, name, place
+):
+    pulled(tmp_path / "calm", small, OTHERS[place])
+    small.fail(place, name)
+    pulled(tmp_path / "lake", small, OTHERS[place])
+    assert small.faults[0].left == 0
+    assert tree(tmp_path / "lake") == tree(tmp_path / "calm")
+    small.fail(place, name, 999)
+    with pytest.raises(SourceError):
+        pulled(tmp_path / "none", small, OTHERS[place])
+    assert Lake(tmp_path / "none").datasets() == []
 
 
 def test_the_server_is_given_the_time_that_it_asks_for(tmp_path, market):

@@ -170,6 +170,7 @@ def test_a_contract_on_another_price_scale_is_found_and_can_be_brought_back(real
     assert notes(lake, "tenfold") == []
 
 
+@pytest.mark.slow
 def test_every_other_file_is_taken_by_an_importer(real_data, tmp_path):
     lake = Lake(tmp_path)
     rows = {"lean": 0, "series": 0}
