@@ -60,11 +60,16 @@ def test_its_commands_exist() -> None:
     assert named <= known
 
 
-@pytest.mark.parametrize("page", ["README.md", *(f"reports/{name}/README.md" for name in STUDIES)])
+@pytest.mark.parametrize("page", ["README.md", "reports/README.md", *(f"reports/{n}/README.md" for n in STUDIES)])
 def test_links_lead_to_files(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
     assert [link for link in links if not (ROOT / page).parent.joinpath(link).exists()] == []
+
+
+def test_the_gallery_lists_every_study() -> None:
+    listed = re.findall(r"\]\(([a-z-]+)/README.md\)", (ROOT / "reports/README.md").read_text(encoding="utf-8"))
+    assert sorted(listed) == sorted(path.parent.name for path in ROOT.glob("reports/*/README.md"))
 
 
 @pytest.mark.parametrize("study", STUDIES)
