@@ -57,15 +57,16 @@ def frontier_chart(model: Model) -> Figure:
     """Draw liquidations against cost, coloured by exposure kept."""
     data: list[Trace] = []
     places = label_places(model.points)
+    height = 440 + 10 * max(0, len(places) - 15)
     for front, symbol, name in ((True, "circle", "not beaten"), (False, "circle-open", "beaten by another")):
         points = [point for point in model.points if point.on_front == front]
         data.append(
             {"type": "scatter", "mode": "markers+text", "name": name,
              "x": rounded([point.running_cost_pct for point in points]),
              "y": rounded([point.liquidated_pct for point in points]),
-             "text": [label(point.strategy) for point in points],
+             "text": [label(point.strategy) if point.strategy in places else "" for point in points],
              "hovertext": [label(point.strategy) for point in points],
-             "textposition": [places[point.strategy] for point in points],
+             "textposition": [places.get(point.strategy, "middle right") for point in points],
              "textfont": {"size": 11},
              "customdata": rounded([100 * point.exposure_kept for point in points]),
              "marker": {"symbol": symbol, "size": 12, "color": rounded([100 * point.exposure_kept for point in points]),
@@ -86,9 +87,10 @@ def frontier_chart(model: Model) -> Figure:
     }
     caption = (
         "Lower and further left is better: fewer liquidations at less cost. Colour is the exposure kept; a strategy "
-        "that only holds less is brown. No other strategy beats a filled mark in all three. Each at its worse reaction."
+        "that only holds less is brown. No other strategy beats a filled mark in all three. Each at its worse "
+        "reaction; twins are not named."
     )
-    return Figure("frontier", "What a saved position costs", caption, data, layout, 440)
+    return Figure("frontier", "What a saved position costs", caption, data, layout, height)
 
 
 def _cost_range(points: Sequence[Point]) -> list[float | None]:

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from backtest.analysis.frontier import Point
+from backtest.analysis.timing import SHUFFLED
 
 
 def label_places(points: Sequence[Point]) -> dict[str, str]:
-    """Choose for each label the side of its mark where it covers least: other marks, and labels placed before."""
+    """Choose for each name the side of its mark where it covers least: other marks, and names placed before.
+
+    Shuffled twins get no name: they would cover the strategies.
+    """
     if not points:
         return {}
     wide = max(point.running_cost_pct for point in points) - min(0.0, *(point.running_cost_pct for point in points))
@@ -18,6 +22,8 @@ def label_places(points: Sequence[Point]) -> dict[str, str]:
     outside = ((1.1, -1.0, 9.0, 9.0), (-9.0, -1.0, -0.1, 9.0))
     places = {}
     for name, (x, y) in at.items():
+        if name.endswith(SHUFFLED):
+            continue
         half = 0.005 * len(name)
         boxes = {
             "middle right": (x + 0.012, y - 0.018, x + 0.012 + 2 * half, y + 0.018),

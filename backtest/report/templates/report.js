@@ -46,13 +46,7 @@
     const style = getComputedStyle(document.documentElement);
     const options = { displayModeBar: false, responsive: true };
     const data = themed(figure.data, style);
-    if (narrow()) {
-      data.filter((one) => one.marker && one.marker.showscale).forEach((one) => { one.marker.showscale = false; });
-      // Twins keep their marks; their names find no room.
-      data.filter((one) => one.mode === "markers+text").forEach((one) => {
-        one.text = one.text.map((name) => (name.includes("~") ? "" : name));
-      });
-    }
+    if (narrow()) data.filter((one) => one.marker && one.marker.showscale).forEach((one) => { one.marker.showscale = false; });
     return Plotly.react(node, data, layoutFor(figure.layout, style), options).then(() => {
       node.dataset.drawn = "true";
     });
