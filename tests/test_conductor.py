@@ -16,7 +16,7 @@ from backtest.data.disk import sha256_file
 from backtest.data.store import Lake
 from backtest.errors import CoverageError, IntegrityError, StudyError
 from backtest.report.terminal import summary_text
-from backtest.schema import RESULT_TABLES
+from backtest.schema import OUTCOMES, RESULT_TABLES
 from backtest.study.canonical import resolved
 from backtest.study.config import Study, parse_study
 from backtest.study.rule_files import load_rules
@@ -54,7 +54,7 @@ def test_a_comparison_leaves_its_tables_summary_report_and_manifest(finished: co
     assert {path.name for path in finished.folder.iterdir()} == COMPARED | {"provenance.json"}
     for name, form in RESULT_TABLES.items():
         assert pq.read_table(finished.folder / f"{name}.parquet").schema == form.arrow()
-    assert pq.read_table(finished.folder / "outcomes.parquet").equals(finished.outcomes)
+    assert pq.read_table(finished.folder / "outcomes.parquet").equals(finished.outcomes.cast(OUTCOMES.arrow()))
 
 
 def test_the_manifest_hashes_what_lies_beside_it(finished: conductor.Comparison) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -142,7 +142,7 @@ def crash_windows(groups: Sequence[Pairs], windows: Sequence[Window] = CRASH_WIN
     return result
 
 
-def sensitivity(groups: Sequence[Pairs], others: Mapping[str, Sequence[Pairs]]) -> list[Part]:
+def sensitivity(groups: Sequence[Pairs], others: Iterable[tuple[str, Sequence[Pairs]]]) -> list[Part]:
     """Compare under other assumptions: those that the pairs hold already, then the pairs of other replays by name.
 
     The main comparison comes first. "certain only" leaves out pairs in which a liquidation is merely possible; "near a
@@ -154,7 +154,7 @@ def sensitivity(groups: Sequence[Pairs], others: Mapping[str, Sequence[Pairs]]) 
     for value, left_out in (("certain liquidations only", possible), ("without runs near a data gap", near_gap)):
         if any(mask.any() for mask in left_out):
             rows.append(part("pairs left out", value, groups, [~mask for mask in left_out]))
-    return rows + [part("replayed with", name, pairs) for name, pairs in others.items()]
+    return rows + [part("replayed with", name, pairs) for name, pairs in others]
 
 
 def _year(entry_ms: Column) -> Column:

@@ -6,7 +6,7 @@ Refused entries are in no pair.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +31,8 @@ Columns = Mapping[str, Column]
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 
-# The columns that comparisons read.
-_READ = (
+# The columns of the outcomes that comparisons read.
+READ = (
     *ENTRY_KEY,
     *("strategy", "reaction", "exit_ms", "exit_reason", "liquidated", "certainty", "liquidation_ms", "entry_qty_e8"),
     *("entry_notional_e8", "qty_at_baseline_liquidation_e8", "equity_start_e8", "equity_end_e8", "fees_e8"),
@@ -103,7 +103,7 @@ def pair_up(outcomes: pa.Table, capital_cost_apr: float = 0.0) -> list[Pairs]:
         for reaction in REACTIONS:
             row = _row_of_entry(rows, entry, entries, name, reaction)
             both = (row >= 0) & (held[reaction] >= 0)
-            result.append(Pairs(name, reaction, _take(rows, held[reaction][both]), _take(rows, row[both])))
+            result.append(Pairs(name, reaction, _Taken(rows, held[reaction][both]), _Taken(rows, row[both])))
     return result
 
 
@@ -114,17 +114,10 @@ def columns(outcomes: pa.Table) -> dict[str, Column]:
     """
     import pyarrow.compute as pc
 
-    entered = outcomes.select(_READ).filter(pc.not_equal(outcomes["exit_reason"], "refused"))
-    result, ranks = {}, {}
-    for name in _READ:
-        if name != "run_id" and _is_text(entered.schema.field(name).type):
-            result[name], ranks[name] = _words(entered[name], _FILL.get(name, ""))
-            continue
-        column = entered[name]
-        result[name] = (column.fill_null(_FILL[name]) if column.null_count else column).to_numpy()
-    keys = (*ENTRY_KEY, "strategy", "reaction")
-    order = np.lexsort([ranks.get(name, result[name]) for name in reversed(keys)])
-    return {name: column[order] for name, column in result.items()}
+    kept = np.flatnonzero(pc.not_equal(outcomes["exit_reason"], "refused").to_numpy())
+    ranks = [_ranks(outcomes[name])[kept] for name in reversed((*ENTRY_KEY, "strategy", "reaction"))]
+    order = kept[np.lexsort(ranks)]
+    return {name: _values(name, outcomes[name])[order] for name in READ}
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -133,16 +126,33 @@ def _is_text(kind: pa.DataType) -> bool:
     return bool(types.is_dictionary(kind) or types.is_string(kind) or types.is_large_string(kind))
 
 
-def _words(column: pa.ChunkedArray, missing: int | str) -> tuple[Column, IntArray]:
-    """Give texts as an array that shares its few words, and the rank of each; null is `missing`."""
+def _values(name: str, column: pa.ChunkedArray) -> Column:
+    """Give a column without nulls. Texts share their few words, except names of runs, which all differ."""
+    if name == "run_id" or not _is_text(column.type):
+        plain: Column = (column.fill_null(_FILL[name]) if column.null_count else column).to_numpy()
+        return plain
+    words, code = _coded(column)
+    return np.array([*words, _FILL.get(name, "")], object)[code]
+
+
+def _ranks(column: pa.ChunkedArray) -> Column:
+    """Give numbers in the order of a column's values."""
+    if not _is_text(column.type):
+        plain: Column = column.to_numpy()
+        return plain
+    words, code = _coded(column)
+    rank = {word: place for place, word in enumerate(sorted(set(words)))}
+    return np.array([*(rank[word] for word in words), -1], np.int64)[code]
+
+
+def _coded(column: pa.ChunkedArray) -> tuple[list[str], IntArray]:
+    """Give the words of a text column, and for each row its word's place; null has the place after the last."""
     import pyarrow as pa
 
     coded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
     one = pa.concat_arrays(coded.unify_dictionaries().chunks) if coded.num_chunks else pa.array([], coded.type)
-    words = [*one.dictionary.to_pylist(), missing]
-    code = one.indices.fill_null(len(words) - 1).to_numpy(zero_copy_only=False).astype(np.int64)
-    rank = {word: place for place, word in enumerate(sorted(set(words)))}
-    return np.array(words, object)[code], np.array([rank[word] for word in words], np.int64)[code]
+    words = one.dictionary.to_pylist()
+    return words, one.indices.fill_null(len(words)).to_numpy(zero_copy_only=False).astype(np.int64)
 
 
 def _capital_cost_e8(rows: Columns, apr: float) -> IntArray:
@@ -170,5 +180,19 @@ def _row_of_entry(rows: Columns, entry: IntArray, entries: int, strategy: str, r
     return row
 
 
-def _take(rows: Columns, index: IntArray) -> Columns:
-    return {name: column[index] for name, column in rows.items()}
+class _Taken(Mapping[str, Column]):
+    """Some rows of columns, each column taken when asked for: copies of all pairs would be most of the memory."""
+
+    __slots__ = ("_columns", "_index")
+
+    def __init__(self, columns: Columns, index: IntArray) -> None:
+        self._columns, self._index = columns, index
+
+    def __getitem__(self, name: str) -> Column:
+        return self._columns[name][self._index]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self._columns)

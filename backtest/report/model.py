@@ -210,7 +210,7 @@ def build(source: ReportInput) -> Model:
     ordered = [by_name[one.name, reaction] for one in summary.strategies for reaction in REACTIONS]
     own = [one for one in summary.strategies if not one.control]
     windows = _windows(source.study)
-    others = {name: _pairs(source.study, table) for name, table in source.sensitivity.items()}
+    others = ((name, _pairs(source.study, table)) for name, table in source.sensitivity.items())  # one at a time
     held = by_name[BASELINE, REACTIONS[0]].treated
     worst = tuple(worst_runs([by_name[one.name, r] for one in own for r in REACTIONS], WORST_RUNS))
     calendar, seed = _calendar(source.study), _seed(source.study)

@@ -24,6 +24,7 @@ from backtest.schema import RESULT_TABLES
 from backtest.study.canonical import study_json
 from backtest.study.config import Study
 from backtest.study.jobs import Job
+from backtest.study.outcomes import coded
 from backtest.study.runner import SymbolData
 from backtest.venues.tiers import TierTable
 
@@ -70,13 +71,13 @@ class ParquetSink:
 
     def write(self, outcomes: pa.Table, ledger: dict[str, pa.Table]) -> None:
         """Append a job's outcomes and kept rows."""
-        self.outcomes.append(outcomes)
+        self.outcomes.append(coded(outcomes))
         for name, table in {"outcomes": outcomes, **ledger}.items():
             self._writers[name].write_table(table)
             self.rows[name] += len(table)
 
     def close(self) -> pa.Table:
-        """Finish the files and give all outcomes."""
+        """Finish the files and give all outcomes, their texts coded."""
         for writer in self._writers.values():
             writer.close()
         return pa.concat_tables(self.outcomes)

@@ -39,6 +39,14 @@ def names(codes: npt.NDArray[Any], words: Sequence[str]) -> pa.Array:
     return pa.DictionaryArray.from_arrays(indices, pa.array(words)).cast(pa.string())
 
 
+def coded(table: pa.Table) -> pa.Table:
+    """Hold each word of an outcome table's texts once. Names of runs all differ and stay as they are."""
+    for place, column in enumerate(schema.OUTCOMES.columns):
+        if column.type == "text" and column.name != "run_id":
+            table = table.set_column(place, column.name, table[column.name].dictionary_encode())
+    return table
+
+
 def outcome_table(venue: str, job: Job, entries: Entries, batch: Batch, facts: Facts) -> pa.Table:
     """Give a job's outcomes in the form of `schema.OUTCOMES`."""
     row, entry = batch.outcomes, entries.rows

@@ -20,7 +20,7 @@ from backtest.study.config import Study
 from backtest.study.entries import Entries, near_gap
 from backtest.study.jobs import Job
 from backtest.study.naming import HOLD
-from backtest.study.outcomes import Facts, baseline_paired, outcome_table
+from backtest.study.outcomes import Facts, baseline_paired, coded, outcome_table
 from backtest.study.runner import SymbolData, terms
 from backtest.units import E8
 
@@ -137,4 +137,4 @@ def _outcomes(study: Study, data: SymbolData, job: Job, entries: Entries, batch:
         to_survive_e8=None,
         donors=None,
     )
-    return outcome_table(study.market.venue, job, entries, batch, facts)
+    return coded(outcome_table(study.market.venue, job, entries, batch, facts))

@@ -53,7 +53,7 @@ def test_sensitivity_leaves_out_what_it_says_and_adds_other_replays() -> None:
         run("hold", 0), run("a", 0, near_gap=True), run("hold", 1), run("a", 1),
         run("hold", 2), run("a", 2, liquidation_ms=START_MS + 3 * DAY_MS, certainty="possible"),
     ]  # fmt: skip
-    parts = sensitivity(pair_up(table(rows)), {"tiers: next": pair_up(table(rows[2:4]))})
+    parts = sensitivity(pair_up(table(rows)), [("tiers: next", pair_up(table(rows[2:4])))])
     pairs = {part.value: part.rows[1].intrabar.pairs for part in parts}
     assert pairs == {
         "as stated": 3,

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from backtest.data.disk import sha256_file
-from backtest.schema import RESULT_TABLES
+from backtest.schema import OUTCOMES, RESULT_TABLES
 from backtest.study.archive import (
     UNFINISHED,
     ParquetSink,
@@ -80,7 +80,7 @@ def test_the_sink_writes_each_table_with_its_rows_in_order(small: Ran, tmp_path:
     empty = {name: table.slice(0, 0) for name, table in ledger.items()}
     sink.write(small.tables["outcomes"].slice(0, half), ledger)
     sink.write(small.tables["outcomes"].slice(half), empty)
-    assert sink.close().equals(small.tables["outcomes"])
+    assert sink.close().cast(OUTCOMES.arrow()).equals(small.tables["outcomes"])
     for name in RESULT_TABLES:
         assert pq.read_table(tmp_path / f"{name}.parquet").equals(small.tables[name])
         assert sink.rows[name] == len(small.tables[name])

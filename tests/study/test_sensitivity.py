@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 import pytest
 
 from backtest.engine.batch import replay_batch
+from backtest.schema import OUTCOMES
 from backtest.study import sensitivity as sensitivity_module
 from backtest.study.naming import HOLD
 from backtest.study.runner import terms
@@ -24,9 +25,14 @@ def of(table: pa.Table, *strategies: str) -> pa.Table:
     return chosen.select(FIGURES).sort_by("run_id")
 
 
+def plain(tables: dict[str, pa.Table]) -> dict[str, pa.Table]:
+    """Turn coded texts back."""
+    return {name: table.cast(OUTCOMES.arrow()) for name, table in tables.items()}
+
+
 @pytest.fixture(scope="module")
 def others(small: Ran) -> dict[str, pa.Table]:
-    return sensitivity(small.study, [small.data], small.jobs)
+    return plain(sensitivity(small.study, [small.data], small.jobs))
 
 
 def test_each_assumption_has_every_run_of_hold_and_of_the_strategies(small: Ran, others: dict[str, pa.Table]) -> None:
@@ -88,7 +94,7 @@ def test_a_large_study_is_replayed_on_some_of_its_entries_beside_the_same_as_sta
 ) -> None:
     monkeypatch.setattr(sensitivity_module, "RUNS_MAX", 48 * 7 // 3)
     monkeypatch.setattr(sensitivity_module, "BARS_MAX", 10**12)
-    others = sensitivity(small.study, [small.data], small.jobs)
+    others = plain(sensitivity(small.study, [small.data], small.jobs))
     assert list(others)[:2] == ["as stated, 1 in 3 entries", "adverse extreme last, 1 in 3 entries"]
     times = sorted({row["entry_ms"] for row in small.of(HOLD)})
     stated = others["as stated, 1 in 3 entries"]
