@@ -7,7 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+
+# A deadline would be a timed assertion, and machines are shared.
+hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("patient")
 
 _BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data"
 
