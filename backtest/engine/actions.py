@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from backtest.engine import cells as at
-from backtest.engine.arithmetic import mul_ceil, mul_floor, ratio_ceil, split_product, to_fixed
-from backtest.engine.compile import inner
+from backtest.engine.arithmetic import INT64_MAX, mul_ceil, mul_floor, ratio_ceil, split_product, to_fixed
+from backtest.engine.compile import inlined, inner
 from backtest.engine.exposure import settle_exposure
 from backtest.engine.ledger import Book, record_action, record_fill, transfer
 from backtest.engine.margin import tier_index
@@ -17,7 +17,7 @@ from backtest.engine.position import (
     fill_value,
     measure_at,
     reduce_position,
-    refresh_fee_reserve,
+    refresh,
     slipped,
     steps_up,
 )
@@ -75,7 +75,7 @@ def leverage_allowed(tape: Market, table: int, qty: int, mark: int, leverage_e2:
     return limit == 0 or leverage_e2 <= limit
 
 
-@inner
+@inlined
 def do_reduce(plan: Plan, book: Book, run: Run, share: int, put_back: bool, base: int, mark: int, rule: int) -> int:
     """Close a share of the open quantity: up to the step, all of it if too little would remain."""
     if share <= 0:
@@ -110,7 +110,7 @@ def do_increase(tape: Market, plan: Plan, book: Book, run: Run, share: int, base
     run.slippage += abs(value - fill_value(qty, base, buying))
     record_fill(book, run, qty if buying else -qty, price, value, mark, at.C_RULE, rule)
     transfer(book, run, at.K_FEE, at.MARGIN, at.FEES, fee, at.C_RULE, rule)
-    refresh_fee_reserve(plan, run)
+    refresh(plan, run)
     return DONE
 
 
@@ -165,16 +165,16 @@ def do_set_leverage(tape: Market, plan: Plan, run: Run, leverage: int, mark: int
         return LEVERAGE_CAP
     before = run.leverage_e2
     run.leverage_e2 = leverage_e2
-    refresh_fee_reserve(plan, run)
+    refresh(plan, run)
     equity, _, initial = measure_at(tape, run, mark)
     if initial > equity:
         run.leverage_e2 = before
-        refresh_fee_reserve(plan, run)
+        refresh(plan, run)
         return LEVERAGE_CAP
     return DONE
 
 
-@inner
+@inlined
 def do_action(
     tape: Market,
     plan: Plan,
@@ -228,6 +228,7 @@ def perform(
         run.min_buffer = buffer
         run.max_ratio = ratio
         run.deficit = deficit
+        run.known_wallet = INT64_MAX  # the band may be of what was noted in between
         return False
     run.paid_since_test += run.balance[at.FEES] - fees
     return True

@@ -1,14 +1,14 @@
 """Replay a batch of runs under one strategy: allocate the book, call the kernel in chunks, collect the rows.
 
-A chunk's rows are copied out when the book is full or the chunk is done, so memory is bounded by what is kept, and
-Ctrl-C is answered between chunks.
+The book grows with the rows that are kept, and the kernel goes on with the run that did not fit. Ctrl-C is answered
+between chunks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,9 @@ from backtest.errors import InvariantError
 Rows = npt.NDArray[np.void]
 CHUNK_RUNS = 16_384  # a call costs some milliseconds for handing over the rules
 QUEUE_ROWS = 4096
+BOOK_ROWS_MAX = 1 << 28
+Keep = Literal["liquidated", "actions", "all"]
+KEEP: tuple[Keep, ...] = get_args(Keep)  # rows of liquidated runs; of all runs the actions too; all rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +74,21 @@ class Batch:
     actions: Rows
 
 
-def _book(transfer_rows: int) -> Book:
+def _book(transfer_rows: int, record: int) -> Book:
     rows = (transfer_rows, transfer_rows // 2, transfer_rows // 2)
     arrays = [np.zeros(n, dtype) for n, dtype in zip(rows, (TRANSFER_ROW, FILL_ROW, ACTION_ROW), strict=True)]
-    return Book(arrays[0], arrays[1], arrays[2], np.zeros(4, np.int64), 1)
+    return Book(arrays[0], arrays[1], arrays[2], np.zeros(4, np.int64), record)
+
+
+def _larger(book: Book, run: int) -> Book:
+    """Give a book twice the size with the rows written so far."""
+    if len(book.transfers) > BOOK_ROWS_MAX:
+        raise InvariantError.at(f"run {run}", "the rows that are kept do not fit into memory", "replay fewer runs")
+    larger = _book(2 * len(book.transfers), book.record)
+    for rows, place, count in zip(book[:3], larger[:3], book.cursor[:3], strict=True):
+        place[:count] = rows[:count]
+    larger.cursor[:] = book.cursor
+    return larger
 
 
 def replay_batch(
@@ -84,45 +98,32 @@ def replay_batch(
     entries: Rows,
     *,
     script: Rows | None = None,
-    keep_all: bool = False,
+    keep: Keep = "liquidated",
     record: bool = True,
     progress: Callable[[int], None] | None = None,
-    book_rows: int = 1 << 18,
+    book_rows: int = 1 << 20,
 ) -> Batch:
-    """Replay entries (records of `plan.ENTRY`) over a market; rows are kept for liquidated runs, or for all.
+    """Replay entries (records of `plan.ENTRY`) over a market and keep rows as `keep` says.
 
-    The `run` column of the rows counts from 0 over `entries`. Raises InvariantError when a run's rows pass any book.
+    The `run` column of the rows counts from 0 over `entries`. Raises InvariantError when the rows pass any book.
     """
     if not len(market.bars):
         raise InvariantError.at("replay", "the tape has no bar")
     outcomes = np.zeros(len(entries), OUTCOME_ROW)
-    kept: tuple[list[Rows], list[Rows], list[Rows]] = ([], [], [])
     memory = np.zeros((at.RULES_MAX, MEMORY_SIZE))
     queue = np.zeros((QUEUE_ROWS, 3), np.int64)
     state = np.zeros(1, STATE_DTYPE)
     runs = blank_runs()
     script = np.zeros(0, SCRIPT_ROW) if script is None else script
-    book = _book(book_rows)._replace(record=int(record))
-
-    def flush() -> None:
-        for rows, count, parts in zip(book[:3], book.cursor[:3], kept, strict=True):
-            parts.append(rows[:count].copy())
-        book.cursor[:] = 0
-
+    book = _book(book_rows, int(record))  # pages that nothing is written to cost nothing
     first = 0
     while first < len(entries):
         last = min(first + CHUNK_RUNS, len(entries))
         desk = Desk(book, queue, rules.functions, rules.params, state, memory, script, runs)
-        done = replay(market, plan, desk, entries, outcomes, first, last, int(keep_all))
-        if done == first and not book.cursor[:3].any():
-            if book_rows > 1 << 26:
-                raise InvariantError.at(f"run {first}", "one run wrote more rows than any book holds")
-            book_rows *= 4
-            book = _book(book_rows)._replace(record=int(record))
-        elif done < last or book.cursor[0] > book_rows // 2:
-            flush()
+        done = replay(market, plan, desk, entries, outcomes, first, last, KEEP.index(keep))
+        if done < last:
+            book = _larger(book, done)
         if progress is not None and done > first:
             progress(done - first)
         first = done
-    flush()
-    return Batch(outcomes, *(np.concatenate(parts) for parts in kept))
+    return Batch(outcomes, *(rows[:count] for rows, count in zip(book[:3], book.cursor[:3], strict=True)))

@@ -52,6 +52,12 @@ _FIELDS = [
     "stretch_high",
     "min_buffer",
     "max_ratio",
+    "clear_low",
+    "clear_high",
+    "clear_wallet",
+    "known_low",
+    "known_high",
+    "known_wallet",
     "open_sum",
     "counted_to",
     "count_bound",
@@ -82,6 +88,7 @@ _FIELDS = [
 ]
 # What the less obvious ones hold:
 #   stretch_low, stretch_high    least and largest mark seen since the state last changed; -1: none yet
+#   clear_*, known_*             bands of the mark, each with the least wallet for which it holds: see band.py
 #   count_bound                  bars before this one have had the present quantity
 #   before_path_high, _low       notional-hours at the start of a path, in case the run ends on it
 #   rule_fills                   fills of rules and scripts so far

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backtest.engine.compile import inner
-from backtest.engine.glance import glance, is_clear, is_clear_between, note_if_worse, slack
+from backtest.engine import cells as at
+from backtest.engine.arithmetic import INT64_MAX
+from backtest.engine.band import is_in_clear_band, is_in_known_band, renew_clear_band, renew_known_band
+from backtest.engine.compile import inlined, inner
+from backtest.engine.glance import is_clear_at_a_glance, note_extremes
 from backtest.engine.liquidation import end_breach
 from backtest.engine.opening import enter_segment
 from backtest.engine.path import see
+from backtest.engine.plan import NONE
 from backtest.schema import BLOCK_BARS
 
 if TYPE_CHECKING:
@@ -17,22 +21,30 @@ if TYPE_CHECKING:
     from backtest.engine.market import Market
 
 
-@inner
+@inlined
+def is_clear(tape: Market, plan: Plan, run: Run, low: int, high: int) -> bool:
+    """Tell whether certainly nothing happens between two marks."""
+    return is_in_clear_band(run, low, high) or is_clear_at_a_glance(tape, plan, run, low, high)
+
+
+@inlined
 def pass_segment(tape: Market, plan: Plan, run: Run) -> bool:
     """Pass the whole segment just entered, if nothing can happen in it, and note its extremes: it is one stretch."""
     segment = tape.segments[run.segment]
-    at_low = glance(tape, run, segment.low_e8)
-    at_high = glance(tape, run, segment.high_e8)
-    off = slack(run, at_high[3])
-    if not is_clear_between(plan, at_low, at_high, off):
-        return False
-    note_if_worse(tape, run, segment.low_e8, at_low, off)
-    note_if_worse(tape, run, segment.high_e8, at_high, off)
+    low, high = segment.low_e8, segment.high_e8
+    if not is_in_clear_band(run, low, high):
+        renew_clear_band(tape, plan, run, low)
+        if not is_clear(tape, plan, run, low, high):
+            return False
+    if not is_in_known_band(run, low, high):
+        renew_known_band(tape, run, low)
+        if not is_in_known_band(run, low, high):
+            note_extremes(tape, run, low, high)
     run.open_sum += segment.open_sum_e8
     return True
 
 
-@inner
+@inlined
 def coast(tape: Market, plan: Plan, desk: Desk, run: Run, bar: int, due: int) -> int:
     """Enter segment after segment from one that begins at `bar`, settling funding, while each can be passed whole.
 
@@ -56,16 +68,26 @@ def coast(tape: Market, plan: Plan, desk: Desk, run: Run, bar: int, due: int) ->
 @inner
 def first_not_clear(tape: Market, plan: Plan, run: Run, bar: int, limit: int) -> int:
     """Give the first bar in [bar, limit) in which something might happen, else limit; clear bars are seen."""
-    while plan.skip and bar < limit:
+    if run.balance[at.MARGIN] < run.clear_wallet:
+        renew_clear_band(tape, plan, run, tape.bars[bar].mark_open_e8)
+    lowest, highest = INT64_MAX, NONE
+    clear = True
+    while clear and bar < limit:
         block = bar // BLOCK_BARS
-        if bar == block * BLOCK_BARS and bar + BLOCK_BARS <= limit:
+        stop = min((block + 1) * BLOCK_BARS, limit)
+        if stop - bar == BLOCK_BARS:
             low, high = tape.blocks[block].low_e8, tape.blocks[block].high_e8
             if is_clear(tape, plan, run, low, high):
-                see(run, low, high)
-                bar += BLOCK_BARS
+                lowest, highest = min(lowest, low), max(highest, high)
+                bar = stop
                 continue
-        if not is_clear(tape, plan, run, tape.bars[bar].mark_low_e8, tape.bars[bar].mark_high_e8):
-            return bar
-        see(run, tape.bars[bar].mark_low_e8, tape.bars[bar].mark_high_e8)
-        bar += 1
+        while bar < stop:
+            low, high = tape.bars[bar].mark_low_e8, tape.bars[bar].mark_high_e8
+            if not is_clear(tape, plan, run, low, high):
+                clear = False
+                break
+            lowest, highest = min(lowest, low), max(highest, high)
+            bar += 1
+    if highest >= 0:
+        see(run, lowest, highest)
     return bar

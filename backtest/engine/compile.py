@@ -65,6 +65,17 @@ def inner(function: Function) -> Function:
     return compiled
 
 
+def inlined(function: Function) -> Function:
+    """Compile a function into each of its callers.
+
+    Handing a market and a desk over pushes more than a hundred words: for a short function most of its time.
+    """
+    if MODE == "0":
+        return function
+    compiled: Function = _njit(**OPTIONS, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+    return compiled
+
+
 def jit(function: Function, signature: Any = None) -> Function:
     """Compile a function in nopython mode, or return it as it is when `BACKTEST_JIT=0`.
 

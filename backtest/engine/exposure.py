@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backtest.engine.arithmetic import E18, wide_add
-from backtest.engine.compile import inner
+from backtest.engine.compile import inlined, inner
 
 if TYPE_CHECKING:
     from backtest.engine.ledger import Run
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 HOUR_MS = 3_600_000
 
 
-@inner
+@inlined
 def count_opens(tape: Market, run: Run, to: int) -> None:
     """Add the mark opens of the bars not yet counted and before `to`, all of the present segment."""
     first = run.counted_to

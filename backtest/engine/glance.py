@@ -4,11 +4,12 @@ A glance gives equity and margins at a mark in a few nanoseconds. Its error is u
 limit than that is looked at exactly. So floats decide only where nothing can happen.
 
 Error: each value is a sum of at most four terms of at most |wallet| + cost + notional, each off by less than 1e-15 of
-itself, and the exact values round by at most 1. `slack` allows a hundred times that.
+itself, and the exact values round by at most 1. `slack` allows ten times that.
 """
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
 from backtest.engine import cells as at
@@ -44,12 +45,12 @@ def glance(tape: Market, run: Run, price: int) -> Glance:
 
 @inner
 def slack(run: Run, notional: float) -> float:
-    """Give a bound on the error of a glance, a hundredfold."""
-    return 64.0 + 1e-13 * (notional + float(run.cost) + abs(float(run.balance[at.MARGIN])))
+    """Give a bound on the error of a glance, tenfold."""
+    return 16.0 + 1e-14 * (notional + float(run.cost) + abs(float(run.balance[at.MARGIN])))
 
 
 @inner
-def is_clear(tape: Market, plan: Plan, run: Run, low: int, high: int) -> bool:
+def is_clear_at_a_glance(tape: Market, plan: Plan, run: Run, low: int, high: int) -> bool:
     """Tell that neither the predicate nor any threshold can hold between two marks: a bound, never wrong."""
     at_high = glance(tape, run, high)
     return is_clear_between(plan, glance(tape, run, low), at_high, slack(run, at_high[3]))
@@ -79,22 +80,22 @@ def is_clear_between(plan: Plan, at_low: Glance, at_high: Glance, off: float) ->
 
 
 @inner
-def zero_between(tape: Market, plan: Plan, run: Run, condition: int, start: int, end: int) -> tuple[int, int]:
-    """Guess where a condition turns on a way inside one tier: the zero of the line through both ends, and a reach.
+def zero_between(tape: Market, plan: Plan, run: Run, condition: int, start: int, end: int) -> tuple[float, float]:
+    """Guess where a condition turns on a way inside one tier: the notional, and how far the guess may be off.
 
-    A condition that may flicker over a few units of rounding gets no guess (reach 0).
+    The zero of the line through both ends; the reach is what the exact figures round by. The caller tries both sides
+    of the guess, so a wrong one costs time only. A condition that may flicker gets none (reach 0).
     """
     if condition >= 0 and flickers(plan, condition):
-        return start, 0
-    first = _gauge(tape, plan, run, condition, start)
-    second = _gauge(tape, plan, run, condition, end)
-    if first <= 0.0 or second >= 0.0 or not (first - second) > 0.0:
-        return start, 0
-    width = float(end - start)
-    guess = start + int(width * (first / (first - second)))
-    off = slack(run, float(run.qty) * UNIT * float(max(start, end)))
-    reach = int(abs(width) / (first - second) * off * 4.0) + 4
-    return guess, reach
+        return 0.0, 0.0
+    first = gauge(tape, plan, run, condition, start)[0]
+    second = gauge(tape, plan, run, condition, end)[0]
+    if first <= 0.0 or second >= 0.0:
+        return 0.0, 0.0
+    unit = float(run.qty) * UNIT
+    way = float(end - start) * unit
+    guess = float(start) * unit + way * (first / (first - second))
+    return guess, (4.0 + 1e-15 * (guess + float(run.cost))) * (abs(way) / (first - second)) + 1.0
 
 
 @inner
@@ -109,18 +110,25 @@ def flickers(plan: Plan, wake: int) -> bool:
 
 
 @inner
-def _gauge(tape: Market, plan: Plan, run: Run, condition: int, price: int) -> float:
-    """Give a figure that is positive while a condition does not hold, and linear in the price inside a tier."""
-    equity, maintenance, initial, _ = glance(tape, run, price)
+def gauge(tape: Market, plan: Plan, run: Run, condition: int, price: int) -> tuple[float, float]:
+    """Give a figure that is positive while a condition does not hold, and linear in the price inside a tier.
+
+    Beside it a bound on its error; infinite where its sign does not decide: a buffer that is null, no equity.
+    """
+    equity, maintenance, initial, notional = glance(tape, run, price)
+    headroom, off = equity - maintenance, 4.0 * slack(run, notional)
     if condition < 0:
-        return equity - maintenance
+        return headroom, off
     limit = float(plan.wake_value[condition])
     kind = plan.wake_kind[condition]
     if kind == BUFFER_BELOW:
-        return equity - maintenance - limit * UNIT * (initial - maintenance)
+        limit *= UNIT
+        room = initial - maintenance
+        return headroom - limit * room, off * (1.0 + limit) if room > off else inf
     if kind == MARGIN_RATIO_ABOVE:
-        return limit * UNIT * equity - maintenance
-    return equity - maintenance - limit
+        limit *= UNIT
+        return limit * equity - maintenance, off * (1.0 + limit) if equity > off else inf
+    return headroom - limit, off
 
 
 @inner

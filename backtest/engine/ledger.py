@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from backtest.engine import cells as at
-from backtest.engine.compile import inner
+from backtest.engine.compile import inlined, inner
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -49,8 +49,7 @@ class Book(NamedTuple):
     record: int
 
 
-@inner
-def transfer(book: Book, run: Run, kind: int, debit: int, credit: int, amount: int, cause: int, rule: int) -> None:
+def _transfer(book: Book, run: Run, kind: int, debit: int, credit: int, amount: int, cause: int, rule: int) -> None:
     """Move a positive amount between two accounts; an amount of 0 is no transfer."""
     if amount == 0:
         return
@@ -72,6 +71,10 @@ def transfer(book: Book, run: Run, kind: int, debit: int, credit: int, amount: i
     entry["credit"] = credit
     entry["cause"] = cause
     book.cursor[0] = row + 1
+
+
+transfer = inner(_transfer)
+transfer_at_once = inlined(_transfer)
 
 
 @inner

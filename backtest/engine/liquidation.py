@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backtest.engine.compile import inner
+from backtest.engine.compile import inlined, inner
 from backtest.engine.exposure import settle_exposure
 from backtest.engine.path import LIQUIDATION, close_stretch, holds, see
 from backtest.engine.position import forced_close, measure_at
@@ -31,7 +31,7 @@ def end_run(run: Run, reason: int, time_ms: int) -> None:
     run.exit_ms = time_ms
 
 
-@inner
+@inlined
 def end_breach(run: Run) -> None:
     """A test was false: a breach that was open ends here, with quantity left."""
     if run.breached:

@@ -116,7 +116,7 @@ def buffer_ppm(headroom: int, room: int) -> int:
 @inner
 def ratio_ppm(equity: int, maintenance: int) -> int:
     """Give ceil(1e6 maintenance / equity), at most 1e15, which also stands for no equity."""
-    if equity <= 0 or maintenance // RATIO_PPM_MAX >= equity // PPM + 1:
+    if equity <= 0 or maintenance // BUFFER_MAX >= equity:
         return RATIO_PPM_MAX
     quotient, rest = mul_div(maintenance, PPM, equity)
     return min(quotient + (1 if rest > 0 else 0), RATIO_PPM_MAX)

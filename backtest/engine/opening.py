@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from backtest.engine import cells as at
 from backtest.engine.actions import call_rule, perform
 from backtest.engine.arithmetic import scale_ceil, scale_floor, split_product
-from backtest.engine.compile import inner
+from backtest.engine.compile import inlined, inner
 from backtest.engine.exposure import count_opens, keep_pair, settle_exposure
-from backtest.engine.ledger import transfer
+from backtest.engine.glance import UNIT
+from backtest.engine.ledger import transfer, transfer_at_once
 from backtest.engine.liquidation import (
     BY_FUNDING,
     BY_PRICE,
@@ -28,7 +29,7 @@ from backtest.engine.liquidation import (
 from backtest.engine.margin import measure
 from backtest.engine.path import LIQUIDATION, close_stretch, holds, see
 from backtest.engine.plan import EVERY, EVERY_BAR, ON_ARRIVAL, ON_FILL, ON_FUNDING, THRESHOLDS
-from backtest.engine.position import reduce_position, refresh_fee_reserve
+from backtest.engine.position import reduce_position, refresh
 
 if TYPE_CHECKING:
     from backtest.engine.actions import Desk
@@ -55,21 +56,23 @@ def first_bar_at(tape: Market, time_ms: int, start: int) -> int:
     return low
 
 
-@inner
+@inlined
 def pay_funding(tape: Market, desk: Desk, run: Run) -> bool:
     """Settle the funding of the segment that begins here; tell whether money moved."""
-    rate = tape.segments[run.segment].funding_e8
+    rate, mark = tape.segments[run.segment].funding_e8, tape.segments[run.segment].mark_open_e8
     if rate == 0:
         return False
-    whole, rest = split_product(run.qty, tape.segments[run.segment].mark_open_e8)
-    if (rate > 0) == (run.side > 0):
-        transfer(
-            desk.book, run, at.K_FUNDING, at.MARGIN, at.FUNDING, scale_ceil(whole, rest, abs(rate)), at.C_FUNDING, -1
-        )
+    pays = (rate > 0) == (run.side > 0)
+    about = float(run.qty) * UNIT * float(mark) * (abs(float(rate)) * UNIT)
+    off = 1e-6 + 1e-14 * about
+    amount = int(about)
+    if about - float(amount) > off and about - float(amount) < 1.0 - off:
+        amount += 1 if pays else 0
     else:
-        transfer(
-            desk.book, run, at.K_FUNDING, at.FUNDING, at.MARGIN, scale_floor(whole, rest, abs(rate)), at.C_FUNDING, -1
-        )
+        whole, rest = split_product(run.qty, mark)
+        amount = scale_ceil(whole, rest, abs(rate)) if pays else scale_floor(whole, rest, abs(rate))
+    debit, credit = (at.MARGIN, at.FUNDING) if pays else (at.FUNDING, at.MARGIN)
+    transfer_at_once(desk.book, run, at.K_FUNDING, debit, credit, amount, at.C_FUNDING, -1)
     return True
 
 
@@ -91,7 +94,7 @@ def take_arrivals(tape: Market, plan: Plan, desk: Desk, run: Run) -> bool:
     return arrived
 
 
-@inner
+@inlined
 def enter_segment(tape: Market, plan: Plan, desk: Desk, run: Run, bar: int) -> None:
     """Put a segment's tier table, fee and funding into force at its first bar."""
     count_opens(tape, run, bar)
@@ -102,9 +105,10 @@ def enter_segment(tape: Market, plan: Plan, desk: Desk, run: Run, bar: int) -> N
     run.old_margin = run.balance[at.MARGIN]
     run.old_table = run.table
     run.old_fee_reserve = run.fee_reserve
-    run.table = tape.segments[run.segment].table
-    run.taker = tape.segments[run.segment].taker_e8
-    refresh_fee_reserve(plan, run)
+    table, taker = tape.segments[run.segment].table, tape.segments[run.segment].taker_e8
+    if table != run.table or taker != run.taker:
+        run.table, run.taker = table, taker
+        refresh(plan, run)
     run.funded = pay_funding(tape, desk, run)
 
 

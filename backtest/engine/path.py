@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backtest.engine.arithmetic import E8, mul_div_floor, mul_floor
-from backtest.engine.compile import inner
-from backtest.engine.glance import note_extremes, zero_between
+from backtest.engine.band import is_in_known_band
+from backtest.engine.compile import inlined, inner
+from backtest.engine.glance import UNIT, gauge, note_extremes, zero_between
 from backtest.engine.margin import buffer_at_most, ratio_at_least
 from backtest.engine.plan import BUFFER_BELOW, MARGIN_RATIO_ABOVE
 from backtest.engine.position import measure_at
@@ -24,7 +25,13 @@ LIQUIDATION = -1
 
 @inner
 def holds(tape: Market, plan: Plan, run: Run, condition: int, price: int) -> bool:
-    """Tell whether the liquidation predicate, or the wake of that index, holds at a mark price."""
+    """Tell whether the liquidation predicate, or the wake of that index, holds at a mark price.
+
+    Exactly; where a glance leaves no doubt, it is believed.
+    """
+    figure, off = gauge(tape, plan, run, condition, price)
+    if abs(figure) > off:
+        return figure < 0.0
     equity, maintenance, initial = measure_at(tape, run, price)
     if condition == LIQUIDATION:
         return equity <= maintenance
@@ -77,7 +84,8 @@ def crossing(tape: Market, plan: Plan, run: Run, condition: int, start: int, end
     guess, reach = zero_between(tape, plan, run, condition, start, end)
     if end > start:
         low, high = start, end
-        for near in (guess - reach, guess + reach):
+        unit = float(run.qty) * UNIT
+        for near in (int((guess - reach) / unit), int((guess + reach) / unit) + 1):
             if low < near < high:
                 if holds(tape, plan, run, condition, near):
                     high = near
@@ -91,16 +99,16 @@ def crossing(tape: Market, plan: Plan, run: Run, condition: int, start: int, end
                 low = middle
         return high
     qty = run.qty
-    false_k, true_k = mul_floor(qty, start), mul_floor(qty, end)
-    if not holds(tape, plan, run, condition, step_top(qty, true_k, start)):
-        return end
-    for near in (guess + reach, guess - reach):
-        k = mul_floor(qty, max(near, 0))
+    false_k, last_k = mul_floor(qty, start), mul_floor(qty, end)
+    true_k = last_k
+    for k in (int(guess + reach) + 1, int(guess - reach)):
         if true_k < k < false_k:
             if holds(tape, plan, run, condition, step_top(qty, k, start)):
                 true_k = k
             else:
                 false_k = k
+    if true_k == last_k and not holds(tape, plan, run, condition, step_top(qty, true_k, start)):
+        return end
     while false_k - true_k > 1:
         middle = true_k + (false_k - true_k) // 2
         if holds(tape, plan, run, condition, step_top(qty, middle, start)):
@@ -110,7 +118,7 @@ def crossing(tape: Market, plan: Plan, run: Run, condition: int, start: int, end
     return max(end, step_top(qty, true_k, start))
 
 
-@inner
+@inlined
 def see(run: Run, low: int, high: int) -> None:
     """Add marks to the stretch of constant state."""
     if run.stretch_low < 0 or low < run.stretch_low:
@@ -119,10 +127,10 @@ def see(run: Run, low: int, high: int) -> None:
         run.stretch_high = high
 
 
-@inner
+@inlined
 def close_stretch(tape: Market, run: Run) -> None:
     """Note the extremes of the stretch that ends here, before the state changes."""
-    if run.stretch_low >= 0 and run.qty > 0:
+    if run.stretch_low >= 0 and run.qty > 0 and not is_in_known_band(run, run.stretch_low, run.stretch_high):
         note_extremes(tape, run, run.stretch_low, run.stretch_high)
     run.stretch_low = -1
     run.stretch_high = -1

@@ -10,7 +10,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backtest.engine import cells as at
-from backtest.engine.arithmetic import E8, mul_ceil, mul_div_ceil, mul_div_floor, mul_div_half_even, split_product
+from backtest.engine.arithmetic import (
+    E8,
+    INT64_MAX,
+    mul_ceil,
+    mul_div_ceil,
+    mul_div_floor,
+    mul_div_half_even,
+    split_product,
+)
 from backtest.engine.compile import inner
 from backtest.engine.ledger import Book, record_fill, transfer
 from backtest.engine.margin import bankruptcy_value, fee_reserve, measure, tier_at
@@ -35,8 +43,9 @@ def fill_value(qty: int, price: int, buying: bool) -> int:
 
 
 @inner
-def refresh_fee_reserve(plan: Plan, run: Run) -> None:
-    """Recompute the closing-fee reserve after cost, leverage or the fee rate changed."""
+def refresh(plan: Plan, run: Run) -> None:
+    """Recompute the closing-fee reserve, and forget the bands: quantity, cost, leverage, fee rate or table changed."""
+    run.clear_wallet = run.known_wallet = INT64_MAX
     if plan.fee_reserve:
         run.fee_reserve = fee_reserve(run.cost, run.side, run.leverage_e2, run.taker) if run.qty > 0 else 0
 
@@ -110,7 +119,7 @@ def reduce_position(
             transfer(book, run, at.K_RELEASE, at.MARGIN, at.FREE, freed, cause, rule)
             if put_back:
                 transfer(book, run, at.K_PUT_BACK, at.FREE, at.MARGIN, freed, cause, rule)
-    refresh_fee_reserve(plan, run)
+    refresh(plan, run)
 
 
 @inner
@@ -220,7 +229,7 @@ def forced_close(tape: Market, plan: Plan, book: Book, run: Run, mark: int) -> N
             part = step_down_qty(tape, plan, run, forced_price(plan, run, mark), mark)
     if part > 0:
         forced_fill(plan, book, run, part, mark)
-        refresh_fee_reserve(plan, run)
+        refresh(plan, run)
         equity, maintenance, _ = measure_at(tape, run, mark)
         if equity > maintenance:
             return
@@ -229,4 +238,4 @@ def forced_close(tape: Market, plan: Plan, book: Book, run: Run, mark: int) -> N
     else:
         forced_fill(plan, book, run, run.qty, mark)
     flatten(book, run, at.C_LIQUIDATION, -1)
-    refresh_fee_reserve(plan, run)
+    refresh(plan, run)

@@ -29,7 +29,7 @@ from backtest.engine.liquidation import R_DATA_END, R_LIQUIDATED, R_REFUSED, RUN
 from backtest.engine.opening import at_open, close_all, first_bar_at
 from backtest.engine.path import close_stretch, see
 from backtest.engine.plan import EVERY, NONE
-from backtest.engine.position import fill_value, refresh_fee_reserve, slipped
+from backtest.engine.position import fill_value, refresh, slipped
 from backtest.engine.walk import walk
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from backtest.engine.market import Market
 
 BUFFER_NONE = 100_000_000_000_000_000  # a buffer that was never measured
+# What is kept of a run that was not liquidated, in the order of `batch.KEEP`.
+KEEP_ACTIONS, KEEP_ALL = 1, 2
 # Refusals of an entry, in the order of schema.REFUSALS.
 GAP, CAP, SMALL, NO_STEP = range(4)
 
@@ -98,7 +100,7 @@ def advance(tape: Market, plan: Plan, desk: Desk, run: Run, entry: Any) -> None:
                 if bar == tape.segments[run.segment + 1].start:
                     continue
         limit = min(tape.segments[run.segment + 1].start, due)
-        clear_to = first_not_clear(tape, plan, run, bar, limit) if opened or plan.skip else bar
+        clear_to = first_not_clear(tape, plan, run, bar, limit) if plan.skip and bar < limit else bar
         if clear_to > bar:
             end_breach(run)
             bar = clear_to
@@ -162,7 +164,7 @@ def enter_position(plan: Plan, book: Book, run: Run, qty: int, base: int, mark: 
     fee = mul_ceil(value, run.taker)
     transfer(book, run, at.K_FEE, at.MARGIN, at.FEES, fee, at.C_ENTRY, -1)
     run.paid_since_test = fee
-    refresh_fee_reserve(plan, run)
+    refresh(plan, run)
     see(run, mark, mark)
 
 
@@ -242,12 +244,10 @@ def blank_runs() -> Any:
 
 
 @jit
-def replay(
-    tape: Market, plan: Plan, desk: Desk, entries: Any, outcomes: Any, first: int, last: int, keep_all: int
-) -> int:
+def replay(tape: Market, plan: Plan, desk: Desk, entries: Any, outcomes: Any, first: int, last: int, keep: int) -> int:
     """Replay the runs [first, last); give the first run whose rows did not fit in the book.
 
-    Rows are kept for liquidated runs, or for all with `keep_all`; the cursor is set back over those of the others.
+    The cursor is set back over the rows of a run that was not liquidated, as far as `batch.KEEP` says.
     """
     run = desk.runs[0]
     cursor = desk.book.cursor
@@ -268,6 +268,8 @@ def replay(
             cursor[0], cursor[1], cursor[2] = before
             cursor[3] = 0
             return index
-        if not keep_all and run.breaches == 0:
-            cursor[0], cursor[1], cursor[2] = before
+        if keep < KEEP_ALL and run.breaches == 0:
+            cursor[0], cursor[1] = before[0], before[1]
+            if keep < KEEP_ACTIONS:
+                cursor[2] = before[2]
     return last

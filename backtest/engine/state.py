@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from backtest.engine import cells as at
-from backtest.engine.compile import inner
+from backtest.engine.compile import inlined, inner
 from backtest.engine.margin import tier_at
 from backtest.engine.position import fill_value, measure_at
 
@@ -56,7 +56,7 @@ def natural(value_e8: int) -> float:
     return float(value_e8) / 1e8
 
 
-@inner
+@inlined
 def fill_state(tape: Market, run: Run, s: Any, rule: int, wake: int, mark: int) -> None:
     """Write the present of a run into a rule's record."""
     equity, maintenance, initial = measure_at(tape, run, mark)

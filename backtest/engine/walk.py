@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from backtest.engine import cells as at
 from backtest.engine.actions import call_rule
 from backtest.engine.arithmetic import wide_add
-from backtest.engine.compile import inner
+from backtest.engine.band import is_in_clear_band, renew_clear_band
+from backtest.engine.compile import inlined, inner
 from backtest.engine.exposure import count_opens
 from backtest.engine.liquidation import BY_PRICE, R_CLOSED, RUNNING, end_breach, end_run, fee_cause, liquidate
 from backtest.engine.path import LIQUIDATION, crossing, holds, next_border, see
@@ -35,6 +37,16 @@ def may_wake(plan: Plan, run: Run, wake: int) -> bool:
     return bool(last < 0 or run.time_ms - last >= plan.cooldown_ms[rule])
 
 
+@inlined
+def is_clear_way(tape: Market, plan: Plan, run: Run, start: int, end: int) -> bool:
+    """Tell whether certainly nothing happens on a way; False says nothing. Without skipping every way is walked."""
+    if not plan.skip:
+        return False
+    if run.balance[at.MARGIN] < run.clear_wallet:
+        renew_clear_band(tape, plan, run, start)
+    return is_in_clear_band(run, min(start, end), max(start, end))
+
+
 @inner
 def settle(tape: Market, plan: Plan, desk: Desk, run: Run, price: int, base: int, test: bool) -> bool:
     """Do all that happens at one point of the path: liquidation first, then wakes in list order.
@@ -43,6 +55,10 @@ def settle(tape: Market, plan: Plan, desk: Desk, run: Run, price: int, base: int
     """
     forced, acted = False, False
     while run.reason == RUNNING:
+        if is_clear_way(tape, plan, run, price, price):
+            if acted:
+                run.paid_since_test = 0
+            break
         if (test or acted) and plan.liquidate and holds(tape, plan, run, LIQUIDATION, price):
             liquidate(tape, plan, desk, run, price, fee_cause(tape, run, price) if acted else BY_PRICE)
             if not acted:
@@ -70,7 +86,7 @@ def settle(tape: Market, plan: Plan, desk: Desk, run: Run, price: int, base: int
     return forced
 
 
-@inner
+@inlined
 def next_point(tape: Market, plan: Plan, run: Run, price: int, end: int, test: bool) -> int:
     """Give the next point of the path: the nearest crossing, else the end of the piece."""
     border = next_border(tape, run, price, end)
@@ -85,11 +101,14 @@ def next_point(tape: Market, plan: Plan, run: Run, price: int, end: int, test: b
     return point
 
 
-@inner
+@inlined
 def walk_leg(tape: Market, plan: Plan, desk: Desk, run: Run, start: int, end: int) -> None:
     """Walk from one price to another. After a forced close the next test on the way is at its end."""
     price, forced = start, False
     while price != end and run.reason == RUNNING:
+        if is_clear_way(tape, plan, run, price, end):
+            see(run, min(price, end), max(price, end))
+            break
         point = next_point(tape, plan, run, price, end, not forced)
         see(run, min(price, point), max(price, point))
         price = point
@@ -98,7 +117,7 @@ def walk_leg(tape: Market, plan: Plan, desk: Desk, run: Run, start: int, end: in
         end_breach(run)
 
 
-@inner
+@inlined
 def walk(tape: Market, plan: Plan, desk: Desk, run: Run, bar: int) -> None:
     """Do the path of a bar: the open, the adverse extreme, the other extreme."""
     run.called = 0
@@ -110,7 +129,7 @@ def walk(tape: Market, plan: Plan, desk: Desk, run: Run, bar: int) -> None:
     mark, low, high = tape.bars[bar].mark_open_e8, tape.bars[bar].mark_low_e8, tape.bars[bar].mark_high_e8
     adverse, other = (low, high) if run.side > 0 else (high, low)
     settle(tape, plan, desk, run, mark, tape.bars[bar].trade_open_e8, run.reason == RUNNING)
-    walk_leg(tape, plan, desk, run, mark, adverse)
-    walk_leg(tape, plan, desk, run, adverse, other)
+    for start, end in ((mark, adverse), (adverse, other)):
+        walk_leg(tape, plan, desk, run, start, end)
     if run.reason == RUNNING:
         run.on_path = 0

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from backtest.engine.batch import Batch, Rows, replay_batch
+from backtest.engine.batch import Batch, Keep, Rows, replay_batch
 from backtest.engine.compiled import Rules
 from backtest.engine.market import Market
 
@@ -42,7 +42,7 @@ class Crew:
         entries: Rows,
         *,
         script: Rows | None,
-        keep_all: bool,
+        keep: Keep,
         progress: Callable[[int], None],
     ) -> Batch:
         """Replay entries in parts; give what `engine.batch.replay_batch` gives, whatever the number of workers.
@@ -52,7 +52,7 @@ class Crew:
         size = max(PART_RUNS, -(-len(entries) // (PARTS_A_WORKER * self.workers)))
         starts = range(0, len(entries), size)
         futures = [
-            self.pool.submit(replay_batch, market, plan, rules, entries[i : i + size], script=script, keep_all=keep_all)
+            self.pool.submit(replay_batch, market, plan, rules, entries[i : i + size], script=script, keep=keep)
             for i in starts
         ]
         return _joined(starts, _finished(futures, progress))

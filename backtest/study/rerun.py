@@ -73,7 +73,7 @@ def rerun(
         script = _script(study, data, all_jobs, donor_job, rows, donors)
     settings = replace(terms(study), latency_ms=job.latency_ms)
     plan = settings.plan(job.rules, next_open=job.reaction == "next_open")
-    batch = replay_batch(data.market, plan, job.rules, rows, script=script, keep_all=True)
+    batch = replay_batch(data.market, plan, job.rules, rows, script=script, keep="all")
     return Runs(job, settings, entries, script, batch)
 
 

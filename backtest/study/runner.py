@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from backtest.data.store import Lake
 from backtest.data.tape import TapeResult, build_tape
-from backtest.engine.batch import Batch, Terms, replay_batch
+from backtest.engine.batch import Batch, Keep, Terms, replay_batch
 from backtest.engine.market import Market, market_of
 from backtest.engine.plan import NONE
 from backtest.errors import StudyError
@@ -286,9 +286,9 @@ class _Replay:
         begin = time.perf_counter()
         settings = replace(self.terms, latency_ms=job.latency_ms)
         plan = settings.plan(job.rules, next_open=job.reaction == "next_open")
-        keep_all = bool(job.rules.names)
+        keep: Keep = "actions" if job.rules.names else "liquidated"
         batch = self.hands.replay(
-            self.data.market, plan, job.rules, rows, script=script, keep_all=keep_all, progress=self.advance
+            self.data.market, plan, job.rules, rows, script=script, keep=keep, progress=self.advance
         )
         self.totals.replay_seconds += time.perf_counter() - begin
         taken = batch.outcomes["reason"] != REFUSED

@@ -97,7 +97,7 @@ class Workload:
 
     def replay(self, entries: Rows | None = None, *, skip: bool = True) -> Batch:
         plan = self.plan if skip else self.plan_by_bar
-        return replay_batch(self.market, plan, self.rules, self.entries if entries is None else entries, keep_all=True)
+        return replay_batch(self.market, plan, self.rules, self.entries if entries is None else entries, keep="all")
 
     @cached_property
     def batch(self) -> Batch:

@@ -14,7 +14,7 @@ from backtest import schema
 from backtest.data.tape import tape_from_arrays
 from backtest.engine import batch as batch_module
 from backtest.engine import oracle
-from backtest.engine.batch import Batch, Terms, replay_batch
+from backtest.engine.batch import Batch, Keep, Terms, replay_batch
 from backtest.engine.compiled import Rules, prepare
 from backtest.engine.market import market_of
 from backtest.engine.plan import ENTRY, NONE, OUTCOME_ROW, SCRIPT_ROW
@@ -130,7 +130,7 @@ def run_kernel(market: oracle.Market, plan: oracle.Plan, *, skip: bool = True) -
 
 
 def replay_tape(
-    tape: schema.Tape, plan: oracle.Plan, rules: Rules, *, skip: bool = True, keep_all: bool = True, record: bool = True
+    tape: schema.Tape, plan: oracle.Plan, rules: Rules, *, skip: bool = True, keep: Keep = "all", record: bool = True
 ) -> oracle.Result:
     """Replay one run in the kernel over a tape that is laid out already."""
     next_open = plan.reaction == "next_open"
@@ -143,7 +143,7 @@ def replay_tape(
             rules,
             to_run(tape, plan),
             script=script,
-            keep_all=keep_all,
+            keep=keep,
             record=record,
             book_rows=BOOK_ROWS,
         )

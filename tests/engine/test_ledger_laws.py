@@ -402,7 +402,7 @@ def test_recording_off_and_rows_kept_change_no_outcome() -> None:
     for world in worlds(COUNT // 6):
         market, plan, rules, entries = batch_of(replace(world, plan=replace(world.plan, stop_ms=2**60)))
         with direct_calls():
-            every = replay_batch(market, plan, rules, entries, keep_all=True)
+            every = replay_batch(market, plan, rules, entries, keep="all")
             some = replay_batch(market, plan, rules, entries)
             none = replay_batch(market, plan, rules, entries, record=False)
         assert np.array_equal(every.outcomes, some.outcomes)

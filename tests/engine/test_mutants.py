@@ -36,6 +36,7 @@ class Mutant:
 
 FIRST_EVENT = LAWS + "liquidation_comes_at_the_first_event_where_the_predicate_holds_and_at_none_before"
 FILLS = LAWS + "nobody_fills_better_than_the_market"
+BANDS = "test_band.py::test_nothing_happens_and_nothing_is_worse_inside_a_band"
 SKIP = LAWS + "skipping_changes_nothing"
 ORDER = LAWS + "the_order_of_rows_does_not_matter"
 
@@ -92,8 +93,8 @@ MUTANTS = (
     Mutant(
         "funding sign",
         "opening.py",
-        "if (rate > 0) == (run.side > 0):",
-        "if (rate > 0) != (run.side > 0):",
+        "pays = (rate > 0) == (run.side > 0)",
+        "pays = (rate > 0) != (run.side > 0)",
         LAWS + "funding_is_notional_times_rate",
     ),
     Mutant(
@@ -156,16 +157,45 @@ MUTANTS = (
     Mutant(
         "a bar's high not looked at",
         "coast.py",
-        "if not is_clear(tape, plan, run, tape.bars[bar].mark_low_e8, tape.bars[bar].mark_high_e8):",
-        "if not is_clear(tape, plan, run, tape.bars[bar].mark_low_e8, tape.bars[bar].mark_low_e8):",
+        "low, high = tape.bars[bar].mark_low_e8, tape.bars[bar].mark_high_e8",
+        "low, high = tape.bars[bar].mark_low_e8, tape.bars[bar].mark_low_e8",
         SKIP,
     ),
     Mutant(
         "thresholds forgotten by the skip",
-        "glance.py",
-        "if headroom <= limit * (at_high[2] - at_low[1] + 4.0 * off):",
+        "band.py",
+        "if plan.buffer_max_e8 >= 0:",
         "if False:",
         SKIP,
+    ),
+    Mutant(
+        "liquidation forgotten by the skip",
+        "band.py",
+        "within = positive(within, headroom, off)\n    if plan.headroom",
+        "within = positive(within, headroom, off - 1e12)\n    if plan.headroom",
+        SKIP,
+    ),
+    Mutant(
+        "a band outlives its wallet",
+        "band.py",
+        "    return run.clear_low <= low and high <= run.clear_high and run.balance[at.MARGIN] >= run.clear_wallet",
+        "    return run.clear_low <= low and high <= run.clear_high and run.clear_wallet < 1 << 62",
+        SKIP,
+    ),
+    Mutant(
+        "a band outlives its position",
+        "position.py",
+        "    run.clear_wallet = run.known_wallet = INT64_MAX\n",
+        "",
+        SKIP,
+        400,
+    ),
+    Mutant(
+        "the worst buffer not looked for",
+        "band.py",
+        "within = positive(within, minus(headroom, limit, minus(initial, 1.0, maintenance)), off * (1.0 + abs(limit)))",
+        "within = within",
+        BANDS,
     ),
     Mutant(
         "memory of the run before",

@@ -82,7 +82,7 @@ def compare_path(path: tuple[str, ...], venue: str) -> int:
             rules,
             entries,
             script=script,
-            keep_all=True,
+            keep="all",
             book_rows=BOOK_ROWS,
         )
     for run, plan in enumerate(plans):

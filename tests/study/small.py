@@ -93,7 +93,7 @@ class Ran:
         plan = replace(terms(self.study), latency_ms=job.latency_ms).plan(
             job.rules, next_open=job.reaction == "next_open"
         )
-        return replay_batch(self.data.market, plan, job.rules, entries, keep_all=True)
+        return replay_batch(self.data.market, plan, job.rules, entries, keep="all")
 
 
 def ran(study: Study, lake: Lake) -> Ran:

@@ -35,14 +35,14 @@ def test_any_number_of_workers_gives_the_batch(
     with crew(workers) as hands:
         rows = replayed.entries(job)
         plan = settings.plan(job.rules, next_open=False)
-        parts = hands.replay(market, plan, job.rules, rows, script=None, keep_all=True, progress=told.append)
-        whole = replay_batch(market, plan, job.rules, rows, keep_all=True)
+        parts = hands.replay(market, plan, job.rules, rows, script=None, keep="all", progress=told.append)
+        whole = replay_batch(market, plan, job.rules, rows, keep="all")
         assert sum(told) == len(rows) == len(parts.outcomes)
         assert len(told) == -(-len(rows) // max(part_runs, -(-len(rows) // (4 * workers))))
         scripted = replayed.entries(twin)
         script = play_back(scripted, draw_donors(1, scripted, np.ones(len(rows), bool)), parts)
         plan = replace(settings, latency_ms=twin.latency_ms).plan(twin.rules, next_open=False)
-        again = hands.replay(market, plan, twin.rules, scripted, script=script, keep_all=False, progress=told.append)
+        again = hands.replay(market, plan, twin.rules, scripted, script=script, keep="liquidated", progress=told.append)
         assert len(script) > 0
     for one, other in (
         (parts, whole),
@@ -69,7 +69,7 @@ def test_an_interrupt_drops_what_was_not_begun(replayed: Ran, monkeypatch: pytes
     rows = np.tile(replayed.entries(job), 50)
     plan = terms(replayed.study).plan(job.rules, next_open=False)
     with pytest.raises(KeyboardInterrupt), crew(1) as hands:
-        hands.replay(replayed.data.market, plan, job.rules, rows, script=None, keep_all=False, progress=interrupt)
+        hands.replay(replayed.data.market, plan, job.rules, rows, script=None, keep="liquidated", progress=interrupt)
     assert 0 < len(begun) < len(rows)
 
 
