@@ -1,6 +1,6 @@
 """Measure what really keeps a leveraged perpetual from being liquidated.
 
-Public names are loaded when first used, so that `import backtest` costs nothing.
+Public names are loaded when first used, so that `import backtest` costs nothing. `__init__.pyi` tells editors of them.
 """
 
 from __future__ import annotations

@@ -119,6 +119,12 @@ def test_public_names_exist_once() -> None:
     assert all(hasattr(backtest, name) for name in names)
 
 
+def test_editors_are_told_of_every_public_name_from_its_home() -> None:
+    stub = [node for node in ast.parse((PACKAGE / "__init__.pyi").read_text()).body if isinstance(node, ast.ImportFrom)]
+    told = {alias.asname: node.module for node in stub for alias in node.names}
+    assert told == {name: vars(backtest)["_HOMES"][name] for name in backtest.__all__}
+
+
 # --- tests ---------------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,35 @@
+"""The public names, for editors and type checkers, which do not run `__getattr__`."""
+
+from backtest.api.build import Costs as Costs
+from backtest.api.build import Entries as Entries
+from backtest.api.build import Market as Market
+from backtest.api.build import Reserve as Reserve
+from backtest.api.build import make_study as make_study
+from backtest.api.build import strategy as strategy
+from backtest.api.build import use as use
+from backtest.api.build import window as window
+from backtest.api.build import write_study as write_study
+from backtest.api.result import Result as Result
+from backtest.api.result import compare as compare
+from backtest.api.result import open_result as open_result
+from backtest.api.result import synthetic_lake as synthetic_lake
+from backtest.api.run import Run as Run
+from backtest.api.tables import columns as columns
+from backtest.engine.rules import HOLD as HOLD
+from backtest.engine.rules import buffer_below as buffer_below
+from backtest.engine.rules import close as close
+from backtest.engine.rules import every as every
+from backtest.engine.rules import every_bar as every_bar
+from backtest.engine.rules import headroom_below as headroom_below
+from backtest.engine.rules import increase as increase
+from backtest.engine.rules import margin_ratio_above as margin_ratio_above
+from backtest.engine.rules import move_margin as move_margin
+from backtest.engine.rules import on_arrival as on_arrival
+from backtest.engine.rules import on_fill as on_fill
+from backtest.engine.rules import on_funding as on_funding
+from backtest.engine.rules import param as param
+from backtest.engine.rules import reduce as reduce
+from backtest.engine.rules import rule as rule
+from backtest.engine.rules import set_leverage as set_leverage
+from backtest.study.config import Study as Study
+from backtest.study.config import load_study as load_study
