@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -141,3 +142,7 @@ def test_rules_that_do_nothing_over_2000_studies(capsys: pytest.CaptureFixture[s
     assert rates.covered.interval[1] >= 0.95
     assert rates.kept.interval[1] >= 0.95
     assert rates.all_kept.interval[1] >= 0.95
+    page = (Path(__file__).parents[2] / "docs/report.md").read_text(encoding="utf-8")
+    for rate in (rates.better, rates.any_better, rates.mcnemar, rates.covered, rates.all_kept):
+        low, high = rate.interval
+        assert f"| {100 * rate.share:.1f} % | {100 * low:.1f} to {100 * high:.1f} % |" in page

@@ -60,7 +60,7 @@
   drawAll();
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
   window.addEventListener("beforeprint", () => {
-    document.querySelectorAll("details").forEach((node) => { node.open = true; });
+    document.querySelectorAll("details:not(.run)").forEach((node) => { node.open = true; });
     charts.forEach((node) => Plotly.Plots.resize(node));
   });
 
