@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from backtest.data.manifest import Dataset
 from backtest.data.sources import synthetic
 from backtest.data.sources.synthetic import FUNDING_CAP, FUNDING_MS, SPECS, Bars, generate, m30_bars, pieces, write
+from backtest.data.sources.synthetic_factor import exp
 from backtest.data.store import Lake
 from backtest.errors import UsageError
 from backtest.units import DAY_MS, E8, HOUR_MS, MINUTE_MS
@@ -87,7 +88,7 @@ def test_funding_rests_at_the_interest_and_moves_with_the_premium(demo: syntheti
 
 def test_exp_is_right_without_the_library() -> None:
     x = np.linspace(-8.0, 8.0, 2001)
-    np.testing.assert_allclose(synthetic._exp(x), np.exp(x), rtol=2e-12)
+    np.testing.assert_allclose(exp(x), np.exp(x), rtol=2e-12)
 
 
 def test_symbols_move_together(demo: synthetic.SyntheticMarket) -> None:

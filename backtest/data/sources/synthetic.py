@@ -20,6 +20,20 @@ import numpy as np
 import numpy.typing as npt
 
 from backtest.data.manifest import EVENT, Dataset, Source
+from backtest.data.sources.synthetic_factor import (
+    BENCH,
+    DEMO,
+    NANO,
+    Factor,
+    Floats,
+    Integers,
+    Model,
+    exp,
+    market_factor,
+    nano,
+    rare,
+    volatility_index,
+)
 from backtest.data.store import Lake, MergeResult, Piece
 from backtest.errors import Problem, UsageError, did_you_mean
 from backtest.schema import FUNDING_RATE, KLINES, MARK_PRICE, SERIES, Table
@@ -28,17 +42,12 @@ from backtest.units import DAY_MS, E8, HOUR_MS, MINUTE_MS, duration_text
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
-
 VENUE = "binance"  # so that the tiers, contracts and fees of the real symbols apply
 INDEX_VENUE, INDEX_NAME = "synthetic", "VIX"
 START_MS = 1_672_531_200_000  # 2023-01-01
 DAYS = 730
 
-NANO = 1_000_000_000  # log prices and premiums are int64 at 1e-9
 FUNDING_MS = 8 * HOUR_MS
-YEAR_MS = 365 * DAY_MS
 
 # Funding as Binance computes it on an 8 h symbol: premium + clamp(interest - premium, ±0.05 %), then the cap
 # (Binance FAQ 360033525031 of 2026-03-06; the cap is 0.75 × the first tier's 0.4 %).
@@ -63,25 +72,6 @@ SPECS = {
     "LTCUSDT": Spec(90 * E8, E8 // 100, 1.1, 0.70, 150_000.0),
     "XRPUSDT": Spec(E8 // 2, E8 // 10_000, 1.1, 0.80, 25_000_000.0),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """How wild the market is."""
-
-    volatility: float = 0.50  # of a year, typical
-    jumps_per_year: float = 24.0
-    jump_least: float = 0.01
-    jump_mean: float = 0.015  # beyond the least
-    episode_days: tuple[int, int] = (50, 150)  # from one episode to the next
-    episode_size: tuple[float, float] = (0.12, 0.30)
-    spikes_per_year: float = 6.0
-    spike_size: tuple[float, float] = (0.03, 0.15)
-
-
-DEMO = Model()
-# A benchmark must end many runs in liquidation although a rule defends them: only leaps within a minute do that.
-BENCH = Model(volatility=0.50, jumps_per_year=120.0, jump_least=0.02, jump_mean=0.03)
 
 
 class Bars(NamedTuple):
@@ -117,15 +107,6 @@ class SyntheticMarket(NamedTuple):
         return f"SYNTHETIC seed={self.seed}"
 
 
-class _Factor(NamedTuple):
-    """What all symbols share, bar by bar."""
-
-    move: Integers  # 1e-9
-    sigma: Floats  # of one bar
-    stress: Floats  # -1 in a crash, 1 in a squeeze, 0 otherwise
-    daily_volatility: Floats  # of a year, by day
-
-
 def generate(
     seed: int,
     *,
@@ -146,13 +127,13 @@ def generate(
     _check(seed, symbols, interval_ms, days, start_ms)
     factor_stream, index_stream, *rest = np.random.SeedSequence(seed).spawn(2 + len(SPECS))
     streams = dict(zip(SPECS, rest, strict=True))
-    factor = _factor(_generator(factor_stream), interval_ms, days, model)
+    factor = market_factor(_generator(factor_stream), interval_ms, days, model)
     bars = {
         symbol: _bars(_generator(streams[symbol]), SPECS[symbol], factor, interval_ms, days, start_ms, model)
         for symbol in symbols
     }
     index_ms = start_ms + DAY_MS * np.arange(days, dtype=np.int64)
-    return SyntheticMarket(seed, interval_ms, bars, index_ms, _volatility_index(_generator(index_stream), factor))
+    return SyntheticMarket(seed, interval_ms, bars, index_ms, volatility_index(_generator(index_stream), factor))
 
 
 def m30_bars(seed: int) -> Bars:
@@ -201,72 +182,19 @@ def _generator(stream: np.random.SeedSequence) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(stream))
 
 
-# --- what all symbols share ----------------------------------------------------------------------------------------
-
-
-def _factor(rng: np.random.Generator, interval_ms: int, days: int, model: Model) -> _Factor:
-    per_day = DAY_MS // interval_ms
-    bars = days * per_day
-    drift, turbulence, stress = _episodes(rng, bars, HOUR_MS / interval_ms, model)
-    volatility = _daily_volatility(rng, days, model)
-    sigma = np.repeat(volatility, per_day) * np.sqrt(interval_ms / YEAR_MS) * turbulence
-    noise = sigma * rng.standard_normal(bars)
-    jumps = _rare(rng, bars, model.jumps_per_year, interval_ms)
-    size = model.jump_least + model.jump_mean * rng.standard_exponential(len(jumps))
-    noise[jumps] += size * (2 * rng.integers(0, 2, len(jumps)) - 1)
-    peak = volatility * turbulence.reshape(days, per_day).max(axis=1)
-    return _Factor(_nano(noise) + drift, sigma, stress, peak)
-
-
-def _daily_volatility(rng: np.random.Generator, days: int, model: Model) -> Floats:
-    """Let log volatility revert to its mean with a half-life of two weeks."""
-    level, levels = 0.0, []
-    for shock in rng.standard_normal(days).tolist():
-        level = 0.95 * level + 0.11 * shock
-        levels.append(level)
-    return model.volatility * _exp(np.array(levels))
-
-
-def _episodes(rng: np.random.Generator, bars: int, per_hour: float, model: Model) -> tuple[Integers, Floats, Floats]:
-    """Place crashes and squeezes: the drift (1e-9) they add to each bar, how they multiply volatility, their sign."""
-    drift = np.zeros(bars, dtype=np.int64)
-    turbulence, stress = np.ones(bars), np.zeros(bars)
-    start = _between(rng, 10 * 24, model.episode_days[1] * 24, per_hour)
-    while start < bars:
-        sign = -1.0 if rng.random() < 0.75 else 1.0
-        low, high = model.episode_size
-        way = sign * (low + (high - low) * rng.random())
-        middle = start + _between(rng, 4, 30, per_hour)
-        stop = middle + _between(rng, 48, 144, per_hour)
-        back = way * (0.3 + 0.4 * rng.random())
-        drift[start:middle] += int(way * NANO) // (middle - start)
-        drift[middle:stop] -= int(back * NANO) // (stop - middle)
-        turbulence[start:middle], turbulence[middle:stop] = 2.2, 1.4
-        stress[start:middle] = sign
-        start = stop + _between(rng, model.episode_days[0] * 24, model.episode_days[1] * 24, per_hour)
-    return drift, turbulence, stress
-
-
-def _volatility_index(rng: np.random.Generator, factor: _Factor) -> Floats:
-    """Give the index of the day: a level plus a part of the volatility of the coins, in points to 0.01."""
-    noise = 1.0 + 0.03 * rng.standard_normal(len(factor.daily_volatility))
-    points: Floats = np.rint(100.0 * (8.0 + 22.0 * factor.daily_volatility) * noise) / 100.0
-    return points
-
-
 # --- one symbol ----------------------------------------------------------------------------------------------------
 
 
 def _bars(
-    rng: np.random.Generator, spec: Spec, factor: _Factor, interval_ms: int, days: int, start_ms: int, model: Model
+    rng: np.random.Generator, spec: Spec, factor: Factor, interval_ms: int, days: int, start_ms: int, model: Model
 ) -> Bars:
     bars, per_day = len(factor.move), DAY_MS // interval_ms
     sigma = factor.sigma * np.sqrt(spec.beta * spec.beta + spec.own_share * spec.own_share)
     own = factor.sigma * spec.own_share * rng.standard_normal(bars)
-    log_index = _log_path(_nano(spec.beta * factor.move / NANO + own), per_day)
+    log_index = _log_path(nano(spec.beta * factor.move / NANO + own), per_day)
     stamps, premium = _premium(rng, log_index, per_day)
     log_mark = log_index + premium
-    mark = _exp(log_mark / NANO) * (spec.start_e8 / spec.tick_e8)  # in ticks, at the edges of the bars
+    mark = exp(log_mark / NANO) * (spec.start_e8 / spec.tick_e8)  # in ticks, at the edges of the bars
     basis = 0.0002 * rng.standard_normal(bars + 1)
     basis[1:] += 0.004 * factor.stress * rng.random(bars)
     last = np.rint(mark * (1.0 + basis))
@@ -306,7 +234,7 @@ def _premium(rng: np.random.Generator, log_index: Integers, per_day: int) -> tup
     per_stamp = per_day // 3
     at_stamps = log_index[::per_stamp]
     day_move = at_stamps - np.concatenate([np.zeros(3, dtype=np.int64), at_stamps[:-3]])
-    noise = _nano(0.00008 * rng.standard_normal(len(at_stamps)))
+    noise = nano(0.00008 * rng.standard_normal(len(at_stamps)))
     level, levels = INTEREST, []
     for move, shock in zip(day_move.tolist(), noise.tolist(), strict=True):
         level = (7 * level + 3 * (INTEREST + move // 100)) // 10 + shock
@@ -342,7 +270,7 @@ def _add_spikes(rng: np.random.Generator, up: Floats, down: Floats, interval_ms:
     """Let the last price print far from the mark in a few bars."""
     low, high = model.spike_size
     for way in (up, down):
-        spikes = _rare(rng, len(way), model.spikes_per_year / 2.0, interval_ms)
+        spikes = rare(rng, len(way), model.spikes_per_year / 2.0, interval_ms)
         way[spikes] += low + (high - low) * rng.random(len(spikes))
 
 
@@ -355,35 +283,6 @@ def _candles(edges: Floats, up: Floats, down: Floats, tick_e8: int) -> tuple[Int
         np.maximum(ticks, 1.0).astype(np.int64) * tick_e8 for ticks in (opened, high, low, closed)
     )
     return open_e8, high_e8, low_e8, close_e8
-
-
-# --- exact steps ---------------------------------------------------------------------------------------------------
-
-
-def _exp(x: Floats) -> Floats:
-    """Give e^x by a series of products and sums, good to about 1e-14: the same bits on every processor."""
-    halvings = 6
-    small = x / 2.0**halvings
-    result = np.ones_like(small)
-    for k in range(8, 0, -1):
-        result *= small / k
-        result += 1.0
-    for _ in range(halvings):
-        result *= result
-    return result
-
-
-def _nano(x: Floats) -> Integers:
-    return np.rint(x * NANO).astype(np.int64)
-
-
-def _rare(rng: np.random.Generator, bars: int, per_year: float, interval_ms: int) -> Integers:
-    """Draw the bars in which something happens that happens so often a year."""
-    return np.flatnonzero(rng.random(bars) < per_year * interval_ms / YEAR_MS)
-
-
-def _between(rng: np.random.Generator, low_hours: int, high_hours: int, per_hour: float) -> int:
-    return max(1, int(rng.integers(low_hours, high_hours + 1) * per_hour))
 
 
 # --- as tables -----------------------------------------------------------------------------------------------------
