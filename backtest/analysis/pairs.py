@@ -63,12 +63,7 @@ class Pairs:
 
     def where(self, mask: BoolArray) -> Pairs:
         """Keep the pairs for which the mask is true."""
-        return Pairs(
-            self.strategy,
-            self.reaction,
-            {name: column[mask] for name, column in self.baseline.items()},
-            {name: column[mask] for name, column in self.treated.items()},
-        )
+        return Pairs(self.strategy, self.reaction, _where(self.baseline, mask), _where(self.treated, mask))
 
     @property
     def difference_e8(self) -> IntArray:
@@ -188,6 +183,10 @@ class _Taken(Mapping[str, Column]):
     def __init__(self, columns: Columns, index: IntArray) -> None:
         self._columns, self._index = columns, index
 
+    def where(self, mask: BoolArray) -> _Taken:
+        """Take of these rows those for which the mask is true."""
+        return _Taken(self._columns, self._index[mask])
+
     def __getitem__(self, name: str) -> Column:
         return self._columns[name][self._index]
 
@@ -196,3 +195,9 @@ class _Taken(Mapping[str, Column]):
 
     def __len__(self) -> int:
         return len(self._columns)
+
+
+def _where(columns: Columns, mask: BoolArray) -> Columns:
+    if isinstance(columns, _Taken):
+        return columns.where(mask)
+    return {name: column[mask] for name, column in columns.items()}
