@@ -42,14 +42,15 @@ class Market(_MarketNeeds, total=False):
 
 
 class _EntriesNeeds(TypedDict):
-    every: Duration
-    leverage: Many
     horizon: Duration
 
 
 class Entries(_EntriesNeeds, total=False):
-    """How positions are opened: the keys of `[entries]`."""
+    """How positions are opened: the keys of `[entries]`. By a schedule (`every`, `leverage`), or from a `list`."""
 
+    every: Duration
+    leverage: Many
+    list: Sequence[str]
     side: str | Sequence[str]
     margin_mode: str
     margin_share: Number

@@ -38,12 +38,16 @@ def scope(model: Model) -> str:
     """Say in one line what was replayed."""
     study = model.input.study
     market, entries = study["market"], study["entries"]
-    levels = ", ".join(f"{level}×" for level in entries["leverage"])
+    if "every" in entries:
+        levels = ", ".join(f"{level}×" for level in entries["leverage"])
+        opened = f"an entry every {entries['every']}, {' and '.join(entries['side'])}, {levels}"
+    else:
+        opened = f"{plural(len(entries['list']), 'position')} of a list"
     runs = plural(model.input.outcomes.num_rows, "run")
     return (
         f"{market['venue'].capitalize()} {', '.join(market['symbols'])}, {date(time_ms(market['start']))} to "
-        f"{date(time_ms(market['stop']))}: an entry every {entries['every']}, {' and '.join(entries['side'])}, "
-        f"{levels}, {entries['margin_mode']} margin, held {entries['horizon']}; {runs}."
+        f"{date(time_ms(market['stop']))}: {opened}, "
+        f"{entries['margin_mode']} margin, held {entries['horizon']}; {runs}."
     )
 
 

@@ -56,6 +56,12 @@ def _margins(rules: Rulebook) -> list[tuple[str, str]]:
     return rows
 
 
+def _entries(study: Study) -> list[tuple[str, str]]:
+    if not study.entries.listed:
+        return []
+    return [("Entries", "from a list, each at the first bar open at or after its time, and held for the horizon")]
+
+
 def assumptions(study: Study, outcomes: pa.Table) -> list[tuple[str, str]]:
     """List the assumptions of a study, each with a short heading."""
     rules = rulebook(study.market.venue, study.market.start_ms)
@@ -77,6 +83,7 @@ def assumptions(study: Study, outcomes: pa.Table) -> list[tuple[str, str]]:
             "Liquidation",
             "at the first mark price where equity is at or below maintenance margin; the last price never decides",
         ),
+        *_entries(study),
         ("Path inside a bar", "open, adverse extreme, other extreme; the true order is not known"),
         (
             "Reaction",

@@ -8,7 +8,7 @@ from typing import Any
 
 from backtest.data.resample import Bootstrap
 from backtest.study import naming
-from backtest.study.config import BPS_E8, StrategySpec, Study
+from backtest.study.config import BPS_E8, EntrySpec, StrategySpec, Study
 from backtest.study.market import AS_OF, MarketSpec
 from backtest.study.regime import resolved_regimes
 from backtest.units import duration_text, e8_text, time_text
@@ -24,9 +24,7 @@ def resolved(study: Study) -> dict[str, Any]:
         "study": {"name": study.name, "seed": study.seed, "capital": e8_text(study.capital_e8)},
         "market": _resolved_market(market, study),
         "entries": {
-            "every": duration_text(entries.every_ms),
-            "side": [naming.side_name(side) for side in entries.sides],
-            "leverage": [naming.decimal_text(Decimal(leverage) / 100) for leverage in entries.leverages_e2],
+            **_resolved_times(entries),
             "margin_mode": entries.margin_mode,
             "margin_share": e8_text(entries.margin_share_e8),
             "horizon": duration_text(entries.horizon_ms),
@@ -67,6 +65,16 @@ def _resolved_market(market: MarketSpec, study: Study) -> dict[str, object]:
         scale = naming.decimal_text(Decimal(made.scale_e2) / 100)
         form["resample"] = {"method": "crash", "windows": [by_span[span] for span in made.windows], "scale": scale}
     return form
+
+
+def _resolved_times(entries: EntrySpec) -> dict[str, object]:
+    if entries.every_ms is None:
+        return {"list": [entry.text for entry in entries.listed]}
+    return {
+        "every": duration_text(entries.every_ms),
+        "side": [naming.side_name(side) for side in entries.sides],
+        "leverage": [naming.decimal_text(Decimal(leverage) / 100) for leverage in entries.leverages_e2],
+    }
 
 
 def study_json(study: Study) -> str:

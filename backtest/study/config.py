@@ -12,6 +12,7 @@ from pathlib import Path
 from backtest.data.resample import Bootstrap
 from backtest.errors import StudyError
 from backtest.study import naming, reader
+from backtest.study.listed import Frame, Listed, read_listed
 from backtest.study.market import AS_OF, MarketSpec, Window, read_market
 from backtest.study.naming import NAME_PATTERN, SIDES, Param, RuleTable
 from backtest.study.reader import BadValueError, Section
@@ -37,14 +38,18 @@ UNIT_E8 = 100_000_000
 
 @dataclass(frozen=True, slots=True)
 class EntrySpec:
-    """How positions are opened: every `every_ms`, for each side and leverage, held for `horizon_ms`."""
+    """How positions are opened: every `every_ms`, for each side and leverage, held for `horizon_ms`.
 
-    every_ms: int
+    Or from a list: then `every_ms` is None, and sides and leverages are those of the list.
+    """
+
+    every_ms: int | None
     sides: tuple[int, ...]
     leverages_e2: tuple[int, ...]
     margin_mode: str
     margin_share_e8: int
     horizon_ms: int
+    listed: tuple[Listed, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +168,7 @@ def parse_study(mapping: Mapping[str, object], where: str) -> Study:
     windows = _windows(top)
     market = read_market(market_section, windows, seed)
     entries_section = top.table("entries", required=True)
-    entries = _entries(entries_section, market.interval_ms)
+    entries = _entries(entries_section, market, market_section.ok, Path(where).parent)
     if head.ok and entries_section.ok and capital_e8 * max(entries.leverages_e2) > NOTIONAL_MAX_E8 * 100:
         head.problem("capital", "times leverage is over 900,000,000", "take less capital or leverage")
     study = Study(
@@ -186,14 +191,28 @@ def parse_study(mapping: Mapping[str, object], where: str) -> Study:
     return study
 
 
-def _entries(section: Section, interval_ms: int | None) -> EntrySpec:
+def _entries(section: Section, market: MarketSpec, market_ok: bool, folder: Path) -> EntrySpec:
+    interval_ms = market.interval_ms  # None where it could not be read
+    listed: tuple[Listed, ...] = ()
+    every_ms: int | None = None
+    if section.has("list") or section.has("from"):
+        if market_ok:
+            frame = Frame(market.venue, market.symbols, market.interval_ms, market.start_ms, market.stop_ms)
+            listed = read_listed(section, frame, folder)
+        sides = tuple(side for side in SIDES.values() if any(entry.side == side for entry in listed))
+        leverages_e2 = tuple(sorted({entry.leverage_e2 for entry in listed}))
+    else:
+        every_ms = section.get("every", _bars(interval_ms))
+        sides = tuple(SIDES[side] for side in section.many("side", reader.choice(*SIDES), tuple(SIDES)) or ())
+        leverages_e2 = section.many("leverage", reader.scaled(100, "1", "1000"))
     return EntrySpec(
-        every_ms=section.get("every", _bars(interval_ms)),
-        sides=tuple(SIDES[side] for side in section.many("side", reader.choice(*SIDES), tuple(SIDES)) or ()),
-        leverages_e2=section.many("leverage", reader.scaled(100, "1", "1000")),
+        every_ms=every_ms,
+        sides=sides,
+        leverages_e2=leverages_e2,
         margin_mode=section.get("margin_mode", reader.choice(*MARGIN_MODES, later=MODES_LATER), "isolated"),
         margin_share_e8=section.get("margin_share", reader.scaled(UNIT_E8, "0", "1", above=True), UNIT_E8 // 2),
         horizon_ms=section.get("horizon", _bars(interval_ms)),
+        listed=listed,
     )
 
 

@@ -1,4 +1,4 @@
-"""Entries by schedule: the same positions for every strategy, so that runs are paired."""
+"""Entries by schedule or from a list: the same positions for every strategy, so that runs are paired."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from backtest.engine.plan import ENTRY, NONE
 from backtest.errors import StudyError
 from backtest.schema import TIER_FIDELITY, Tape
-from backtest.study.config import Study
+from backtest.study.config import EntrySpec, Study
 from backtest.study.naming import leverage_text, side_name
 from backtest.units import DAY_MS, E8, time_text
 from backtest.venues.contracts import Contract, contract_at
@@ -42,24 +42,17 @@ class Entries:
 
 
 def schedule(study: Study, symbol: str, tape: Tape) -> Entries:
-    """Lay out every entry of a symbol: each time, side and leverage of the study.
+    """Lay out every entry of a symbol: each time, side and leverage of the study, or what its list holds.
 
     Counted by `every` from the first 00:00 UTC, at or after `start`, from which the tape has bars. An entry time
     without a bar is kept and refused by the replay.
     """
     spec = study.entries
-    begin = max(study.market.start_ms, int(tape.time_ms[0]))
-    first = -(-begin // DAY_MS) * DAY_MS
-    last = min(study.market.stop_ms, int(tape.time_ms[-1]) + 1)
-    times = np.arange(first, last, spec.every_ms, dtype=np.int64)
+    times, sides, leverages_e2 = _by_list(spec, symbol) if spec.every_ms is None else _by_clock(study, tape)
     if not len(times):
         raise StudyError.at(symbol, "no entry fits between the first bar and the stop", "widen start and stop")
-    asset = contract_at(study.market.venue, symbol, int(times[0])).settle
-    forms = [(side, leverage) for side in spec.sides for leverage in spec.leverages_e2]
-    rows = np.zeros(len(times) * len(forms), ENTRY)
-    rows["entry_ms"] = np.repeat(times, len(forms))
-    rows["side"] = np.tile([side for side, _ in forms], len(times))
-    rows["leverage_e2"] = np.tile([leverage for _, leverage in forms], len(times))
+    rows = np.zeros(len(times), ENTRY)
+    rows["entry_ms"], rows["side"], rows["leverage_e2"] = times, sides, leverages_e2
     bar = np.searchsorted(tape.time_ms, rows["entry_ms"])
     present = (bar < len(tape.time_ms)) & (tape.time_ms[np.minimum(bar, len(tape.time_ms) - 1)] == rows["entry_ms"])
     rows["entry_bar"] = np.where(present, bar, NONE)
@@ -68,13 +61,35 @@ def schedule(study: Study, symbol: str, tape: Tape) -> Entries:
     margin = study.capital_e8 * spec.margin_share_e8 // E8
     rows["capital_e8"], rows["sizing_margin_e8"], rows["posted_e8"] = study.capital_e8, margin, margin
     rows["qty_share_e8"] = E8
-    for from_ms, contract in contracts(study.market.venue, symbol, times):
+    for from_ms, contract in contracts(study.market.venue, symbol, np.unique(times)):
         later = rows["entry_ms"] >= from_ms
         rows["step_e8"][later], rows["min_notional_e8"][later] = contract.qty_step_e8, contract.min_notional_e8
     rows["baseline_liquidation_ms"] = rows["baseline_exit_ms"] = NONE
-    tails = [f"/{side_name(side)}/{leverage_text(leverage)}" for side, leverage in forms]
-    heads = [f"{symbol}/{time_text(int(ms)).replace(' ', 'T').replace(':', '')}" for ms in times]
-    return Entries(symbol, asset, rows, [head + tail for head in heads for tail in tails])
+    asset = contract_at(study.market.venue, symbol, int(times[0])).settle
+    heads = {ms: f"{symbol}/{time_text(ms).replace(' ', 'T').replace(':', '')}" for ms in np.unique(times).tolist()}
+    labels = [
+        f"{heads[ms]}/{side_name(side)}/{leverage_text(leverage)}"
+        for ms, side, leverage in zip(times.tolist(), sides.tolist(), leverages_e2.tolist(), strict=True)
+    ]
+    return Entries(symbol, asset, rows, labels)
+
+
+def _by_clock(study: Study, tape: Tape) -> tuple[Ints, Ints, Ints]:
+    """Give times, sides and leverages of a schedule: all forms at each time."""
+    spec = study.entries
+    begin = max(study.market.start_ms, int(tape.time_ms[0]))
+    first = -(-begin // DAY_MS) * DAY_MS
+    last = min(study.market.stop_ms, int(tape.time_ms[-1]) + 1)
+    times = np.arange(first, last, spec.every_ms, dtype=np.int64)
+    forms = np.array([(side, leverage) for side in spec.sides for leverage in spec.leverages_e2], np.int64)
+    return np.repeat(times, len(forms)), np.tile(forms[:, 0], len(times)), np.tile(forms[:, 1], len(times))
+
+
+def _by_list(spec: EntrySpec, symbol: str) -> tuple[Ints, Ints, Ints]:
+    """Give times, sides and leverages of a list, of those leverages that the study has."""
+    mine = [one for one in spec.listed if one.symbol == symbol and one.leverage_e2 in spec.leverages_e2]
+    columns = np.array([(one.time_ms, one.side, one.leverage_e2) for one in mine], np.int64).reshape(-1, 3)
+    return columns[:, 0], columns[:, 1], columns[:, 2]
 
 
 def contracts(venue: str, symbol: str, times: Ints) -> list[tuple[int, Contract]]:

@@ -30,7 +30,6 @@ LATER = frozenset(
         "calendar",
         "collateral",
         "continuous",
-        "from",
         "joint",
         "on_liquidation",
         "path",

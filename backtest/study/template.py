@@ -31,6 +31,7 @@ gaps = "error" # a missing bar stops the study; "flag" marks the runs near it; "
 release = "pro_rata" # a reduction frees its share of the margin; "keep" leaves it in the position
 
 [entries]
+# from = "trades.csv" # in place of every: your own, with columns time, symbol, side, leverage; or freqtrade's
 every = "24h"
 side = ["long", "short"]
 leverage = [5, 10, 20]
