@@ -110,7 +110,7 @@ def compare(
             seconds["replay"] = totals.replay_seconds
             say("replaying under other assumptions")
             mark = time.perf_counter()
-            others = sensitivity(study, loaded, all_jobs)
+            others = sensitivity(study, loaded, all_jobs, workers)
             seconds["sensitivity"] = time.perf_counter() - mark
             say("writing the report")
             mark = time.perf_counter()

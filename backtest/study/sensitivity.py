@@ -17,6 +17,7 @@ from backtest.engine.batch import Batch, replay_batch
 from backtest.engine.market import Market
 from backtest.engine.plan import NONE
 from backtest.study.config import Study
+from backtest.study.crew import crew
 from backtest.study.entries import Entries, near_gap
 from backtest.study.jobs import Job
 from backtest.study.naming import HOLD
@@ -74,20 +75,26 @@ def variants(study: Study, loaded: Sequence[SymbolData]) -> Iterator[Variant]:
         )
 
 
-def sensitivity(study: Study, loaded: Sequence[SymbolData], all_jobs: Sequence[Job]) -> dict[str, pa.Table]:
-    """Replay a study under each other assumption; give the outcomes by name.
+def sensitivity(
+    study: Study, loaded: Sequence[SymbolData], all_jobs: Sequence[Job], workers: int | None = None
+) -> dict[str, pa.Table]:
+    """Replay a study under each other assumption; give the outcomes by name, whatever the number of workers.
 
     Where entries were left out, the replay of the same entries as stated comes before, under its own name.
     """
     own = [job for job in all_jobs if job.strategy == HOLD or job.rules.names]
-    found: dict[str, pa.Table] = {}
+    planned: dict[str, tuple[Variant, int]] = {}
     for variant in variants(study, loaded):
         stride = _stride(loaded, len(own), variant.skip)
         of = "" if stride == 1 else f", 1 in {stride} entries"
         for one in (Variant("as stated"), variant) if stride > 1 else (variant,):
-            if one.name + of not in found:
-                found[one.name + of] = pa.concat_tables([_replay(one, study, data, own, stride) for data in loaded])
-    return found
+            planned.setdefault(one.name + of, (one, stride))
+
+    def replayed(plan: tuple[Variant, int]) -> pa.Table:
+        return pa.concat_tables([_replay(plan[0], study, data, own, plan[1]) for data in loaded])
+
+    with crew(workers) as team:
+        return dict(zip(planned, team.pool.map(replayed, planned.values()), strict=True))
 
 
 def _stride(loaded: Sequence[SymbolData], jobs: int, skip: bool) -> int:

@@ -102,3 +102,10 @@ def test_a_large_study_is_replayed_on_some_of_its_entries_beside_the_same_as_sta
     runs = stated["run_id"].to_pylist()
     whole = small.tables["outcomes"]
     assert of(stated, *OWN).equals(of(whole.filter(pc.is_in(whole["run_id"], pa.array(runs))), *OWN))
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_the_number_of_workers_changes_nothing(small: Ran, others: dict[str, pa.Table], workers: int) -> None:
+    again = plain(sensitivity(small.study, [small.data], small.jobs, workers))
+    assert list(again) == list(others)
+    assert all(again[name].equals(others[name]) for name in others)
