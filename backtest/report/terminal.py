@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from backtest.report.model import Summary
 from backtest.report.story import quote_unit, resampled
 from backtest.report.tables import summary_grid
+from backtest.venues.tiers import is_dated
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -43,7 +44,7 @@ def summary_text(study: Mapping[str, Any], summary: Summary, *, color: bool = Fa
     console = Console(file=out, width=UNBOUND, force_terminal=color, color_system=colors, legacy_windows=False)
     console.print(summary_table(study, summary))
     console.print("Two figures: a bot that reacts inside the bar / one that acts at the next open.", style="dim")
-    if (tiers := study["market"]["tiers"]) != "as-of":
+    if not is_dated(tiers := study["market"]["tiers"]):
         console.print(f"Tiers: {tiers}, one table for all dates.", style="dim")
     if (made := resampled(study)) is not None:
         console.print(made, markup=False, highlight=False)

@@ -8,11 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backtest.study.config import Study
-from backtest.study.market import AS_OF
 from backtest.study.naming import decimal_text
 from backtest.units import duration_text, time_text
 from backtest.venues.rulebook import Rulebook, rulebook
-from backtest.venues.tiers import tier_tables
+from backtest.venues.tiers import is_dated, tier_tables
 
 
 def _bps(rate_e8: int) -> str:
@@ -25,7 +24,7 @@ def _tiers(study: Study, outcomes: pa.Table) -> str:
     counts = pc.value_counts(outcomes["tier_fidelity"]).to_pylist()
     fidelity = ", ".join(f"{row['counts']:,} {row['values']}" for row in sorted(counts, key=lambda r: r["values"]))
     words = f"{spec.tiers}; runs by fidelity of the tables in force: {fidelity}"
-    if spec.tiers == AS_OF or spec.tiers.endswith(".json"):
+    if is_dated(spec.tiers) or spec.tiers.endswith(".json"):
         return words
     tables = {symbol: tier_tables(spec.venue, symbol, spec.tiers)[0] for symbol in spec.symbols}
     seen = ", ".join(f"{symbol} {_day(t.first_ms)} to {_day(t.last_ms)}" for symbol, t in tables.items())

@@ -36,9 +36,9 @@ class Window:
 class MarketSpec:
     """What is replayed: venue, symbols, bar length, range, and the tables of tiers in force.
 
-    `tiers` is "as-of", "current", a date, or the path of a JSON file. `gaps` says what a missing row means: "error";
-    "flag" (the runs near it are marked); or "mark-from-index" (the same, and index bars stand in for missing mark
-    bars). `resample` makes a stress market of the history.
+    `tiers` is "as-of", "current", a date, or the path of a JSON file, or of a folder of snapshots. `gaps` says what a
+    missing row means: "error"; "flag" (the runs near it are marked); or "mark-from-index" (the same, and index bars
+    stand in for missing mark bars). `resample` makes a stress market of the history.
     """
 
     venue: str
@@ -80,13 +80,14 @@ def _interval(raw: object) -> int:
 
 
 def _tiers(raw: object) -> str:
-    if raw in (AS_OF, CURRENT) or (isinstance(raw, str) and raw.endswith(".json")):
+    if raw in (AS_OF, CURRENT) or (isinstance(raw, str) and raw.endswith((".json", "/"))):
         return str(raw)
     try:
         return time_text(reader.moment(raw))[:10]
     except BadValueError:
         what = f"is {reader.show(raw)}, which chooses no tiers"
-        raise BadValueError(what, 'write "as-of", "current", a date, or the path of a JSON file') from None
+        remedy = 'write "as-of", "current", a date, or the path of a JSON file, or of a folder, with "/" at its end'
+        raise BadValueError(what, remedy) from None
 
 
 def _gaps(raw: object) -> GapPolicy:

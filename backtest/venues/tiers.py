@@ -10,7 +10,7 @@ import hashlib
 import json
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -47,7 +47,8 @@ def tier_tables(venue: str, symbol: str, mode: str = "as-of") -> tuple[TierTable
     """Give the tier tables of a symbol, oldest first.
 
     `mode` is "as-of" (all snapshots), "current" (the newest), an ISO date (the one in force that day), or the path of
-    a file: our own form, freqtrade's `binance_leverage_tiers.json`, or ccxt's `fetch_leverage_tiers`.
+    a file: our own form, freqtrade's `binance_leverage_tiers.json`, or ccxt's `fetch_leverage_tiers`; a path that ends
+    in "/" is a folder of dated snapshots, all of which are taken.
 
     Raises CoverageError for a symbol without tiers, and for a table that is not a contiguous, continuous ladder.
 
@@ -55,6 +56,8 @@ def tier_tables(venue: str, symbol: str, mode: str = "as-of") -> tuple[TierTable
     400000
     """
     name = normalize_symbol(symbol, venue)
+    if mode.endswith("/"):
+        return _from_folder(Path(mode), venue, name)
     if mode.endswith(".json") or "/" in mode:
         return _from_file(Path(mode), venue, name)
     known = _packaged(venue)
@@ -72,7 +75,12 @@ def tier_tables(venue: str, symbol: str, mode: str = "as-of") -> tuple[TierTable
     return (as_of(tables, day_ms),)
 
 
-_MODES = 'write "as-of", "current", a date such as 2022-02-13, or the path of a JSON file'
+_MODES = 'write "as-of", "current", a date such as 2022-02-13, or the path of a JSON file or of a folder ("…/")'
+
+
+def is_dated(mode: str) -> bool:
+    """Say whether a way to choose tiers takes the table of the day, and not one for all dates."""
+    return mode == "as-of" or mode.endswith("/")
 
 
 def as_of(tables: Sequence[TierTable], time_ms: int) -> TierTable:
@@ -87,7 +95,7 @@ def fidelity(tables: Sequence[TierTable], start_ms: int, end_ms: int, mode: str 
     is only bounded; `current`: one table for all dates, or the newest one after it was last seen; `extrapolated`:
     before the first snapshot.
     """
-    if mode != "as-of":
+    if not is_dated(mode):
         return "current"
     ranks = [0]
     if start_ms < tables[0].first_ms:
@@ -203,14 +211,7 @@ def _last_ms(text: str) -> int:
 
 
 def _from_file(path: Path, venue: str, symbol: str) -> tuple[TierTable, ...]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_float=str, parse_int=str)
-    except OSError as error:
-        raise CoverageError.at(path, f"cannot be read: {error.strerror}", _MODES) from None
-    except ValueError as error:
-        raise CoverageError.at(path, f"is not JSON: {error}", _MODES) from None
-    if ("seen" in content or "sha256" in content) and content.get("sha256") != document_hash(content):
-        raise IntegrityError.at(path, "is not what its own hash says", "restore it, or take another day's")
+    content = _content(path)
     if "symbols" in content:
         known = _own_form(content, str(path))
     else:
@@ -219,6 +220,33 @@ def _from_file(path: Path, venue: str, symbol: str) -> tuple[TierTable, ...]:
     if symbol not in known:
         raise CoverageError.at(f"{path} {symbol}", "a symbol without tiers", did_you_mean(symbol, known))
     return known[symbol]
+
+
+def _from_folder(folder: Path, venue: str, symbol: str) -> tuple[TierTable, ...]:
+    """Read the dated snapshots of a venue; days on which the same table was seen become one stretch."""
+    tables: list[TierTable] = []
+    for path in sorted(folder.glob(f"{venue}-tiers-*.json")):
+        content = _content(path)
+        if symbol in content["symbols"]:
+            tables += _own_form({**content, "symbols": {symbol: content["symbols"][symbol]}}, str(path))[symbol]
+            if len(tables) > 1 and tables[-2].tiers == tables[-1].tiers:
+                tables[-2:] = [replace(tables[-2], last_ms=tables[-1].last_ms)]
+    if not tables:
+        remedy = 'pull one every now and then: tables = ["tiers"]'
+        raise CoverageError.at(f"{folder} {venue} {symbol}", "no snapshot of tiers names it", remedy)
+    return tuple(tables)
+
+
+def _content(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"), parse_float=str, parse_int=str)
+    except OSError as error:
+        raise CoverageError.at(path, f"cannot be read: {error.strerror}", _MODES) from None
+    except ValueError as error:
+        raise CoverageError.at(path, f"is not JSON: {error}", _MODES) from None
+    if ("seen" in content or "sha256" in content) and content.get("sha256") != document_hash(content):
+        raise IntegrityError.at(path, "is not what its own hash says", "restore it, or take another day's")
+    return content
 
 
 def document_hash(document: Mapping[str, Any]) -> str:

@@ -10,8 +10,8 @@ from backtest.data.check import check
 from backtest.data.snapshots import import_tiers, is_tier_file, snapshots
 from backtest.data.store import Lake
 from backtest.errors import CoverageError, DataError, IntegrityError, UsageError
-from backtest.units import time_ms
-from backtest.venues.tiers import tier_tables
+from backtest.units import time_ms, time_text
+from backtest.venues.tiers import fidelity, tier_tables
 
 TIER = {"tier": 1.0, "currency": "USDT", "minNotional": 0.0, "maxNotional": 50000.0, "maintenanceMarginRate": 0.004}
 CCXT = {
@@ -55,6 +55,27 @@ def test_a_snapshot_of_tiers_is_never_overwritten(tmp_path):
     assert place.read_bytes() == before
     import_tiers(tmp_path, tier_file(tmp_path, other), "binance", "2024-10-25")
     assert len(snapshots(tmp_path)) == 2
+
+
+def test_a_folder_of_snapshots_gives_the_table_of_each_day(tmp_path):
+    other = {"BTC/USDT:USDT": [{**TIER, "maxLeverage": 50.0}], "ETH/USDT:USDT": CCXT["BTC/USDT:USDT"]}
+    for day, content in (("2024-10-24", CCXT), ("2024-10-30", CCXT), ("2024-11-02", other), ("2024-11-09", CCXT)):
+        import_tiers(tmp_path, tier_file(tmp_path, content), "binance", day)
+    mode = f"{tmp_path}/snapshots/"
+    tables = tier_tables("binance", "BTCUSDT", mode)
+    assert [(time_text(table.first_ms)[:10], time_text(table.last_ms)[:10], len(table.tiers)) for table in tables] == [
+        ("2024-10-24", "2024-10-30", 2),
+        ("2024-11-02", "2024-11-02", 1),
+        ("2024-11-09", "2024-11-09", 2),
+    ]
+    assert len(tier_tables("binance", "ETHUSDT", mode)) == 1
+    classes = [fidelity(tables, time_ms(day), time_ms(day), mode) for day in ("2024-10-27", "2024-11-05", "2024-01-01")]
+    assert classes == ["exact", "bounded", "extrapolated"]
+    with pytest.raises(CoverageError, match="no snapshot of tiers names it"):
+        tier_tables("binance", "XRPUSDT", mode)
+    (tmp_path / "snapshots/binance-tiers-2024-11-09.json").write_text("{")
+    with pytest.raises(CoverageError, match="is not JSON"):
+        tier_tables("binance", "BTCUSDT", mode)
 
 
 @pytest.mark.parametrize("seed", range(20))
