@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from backtest.analysis.effects import effects
-from backtest.analysis.pairs import REACTIONS, Pairs
+from backtest.analysis.pairs import Pairs
 from backtest.units import E8
 
 
@@ -27,7 +27,8 @@ class WorstRun:
 def worst_runs(groups: Sequence[Pairs], limit: int) -> list[WorstRun]:
     """Give the runs with the largest shortfall against the baseline, the largest first; ties by run id.
 
-    A run that counts under both reactions is given once. Runs that did not end below the baseline are left out.
+    Of the two reactions of an entry under a strategy the worse is given. Runs that did not end below the baseline are
+    left out.
     """
     found: list[tuple[int, str, WorstRun]] = []
     for pairs in groups:
@@ -35,11 +36,13 @@ def worst_runs(groups: Sequence[Pairs], limit: int) -> list[WorstRun]:
         order = np.lexsort((pairs.treated["run_id"].astype(str), difference))
         names = effect_names(pairs)
         for i in order[:limit].tolist():
-            once = pairs.reaction == REACTIONS[0] or pairs.treated["reaction"][i] != "both"
-            if difference[i] < 0 and once:
+            if difference[i] < 0:
                 run = _run(pairs, i, names[i])
                 found.append((int(difference[i]), run.run_id, run))
-    return [run for _, _, run in sorted(found, key=lambda one: one[:2])[:limit]]
+    worst: dict[str, WorstRun] = {}
+    for _, run_id, run in sorted(found, key=lambda one: one[:2]):
+        worst.setdefault(run_id.rpartition("/")[0], run)
+    return list(worst.values())[:limit]
 
 
 def effect_names(pairs: Pairs) -> list[str]:

@@ -17,7 +17,7 @@ def test_the_largest_shortfall_comes_first_and_a_run_comes_once() -> None:
     ]
     found = worst_runs(pair_up(table(rows))[2:], limit=3)
     assert [(one.strategy, one.effect, one.difference_quote) for one in found] == [
-        ("a", "caused", -6_000.0), ("b", "", -3_000.0), ("b", "", -2_000.0),
+        ("a", "caused", -6_000.0), ("b", "", -3_000.0), ("a", "", -1_000.0),
     ]  # fmt: skip
-    assert [one.run_id.rsplit("/", 1)[1] for one in found] == ["both", "next_open", "intrabar"]
-    assert len(worst_runs(pair_up(table(rows))[2:], limit=9)) == 4
+    assert [one.run_id.rsplit("/", 1)[1] for one in found] == ["both", "next_open", "both"]
+    assert len(worst_runs(pair_up(table(rows))[2:], limit=9)) == 3
