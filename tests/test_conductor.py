@@ -12,6 +12,7 @@ import pytest
 from study.small import make_lake, small_study
 
 from backtest import conductor
+from backtest.cli import run
 from backtest.data.disk import sha256_file
 from backtest.data.store import Lake
 from backtest.errors import CoverageError, IntegrityError, StudyError
@@ -119,7 +120,12 @@ def test_synthetic_data_are_called_so(finished: conductor.Comparison) -> None:
     ],
 )
 def test_a_stress_market_is_called_so_everywhere(
-    finished: conductor.Comparison, lake: Lake, tmp_path: Path, resample: dict[str, object], said: str
+    finished: conductor.Comparison,
+    lake: Lake,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    resample: dict[str, object],
+    said: str,
 ) -> None:
     window = [{"name": "fall", "from": "2023-01-20", "to": "2023-01-25"}] if "windows" in resample else []
     study = parse_study({**resolved(small_study()), "window": window}, "small")
@@ -130,6 +136,8 @@ def test_a_stress_market_is_called_so_everywhere(
     assert said in (done.folder / "report.html").read_text()
     assert said in (done.folder / "report.md").read_text().replace("\\", "")
     assert f"RESAMPLED market: {said}" in summary_text(resolved(study), done.model.summary)
+    assert run(["explain", str(done.folder), done.outcomes["run_id"][0].as_py(), "--lake", str(lake.root)]) == 0
+    assert said in capsys.readouterr().err
     assert content(done.folder)["outcomes.parquet"] != content(finished.folder)["outcomes.parquet"]
     again = compare(study, make_lake(tmp_path / "lake"), tmp_path / "again")
     assert content(again.folder) == content(done.folder)

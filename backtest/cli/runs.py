@@ -25,14 +25,18 @@ def explain(
     json_out: Json = False,
 ) -> None:
     """Tell one run number by number: entry, actions, funding, and why it was liquidated."""
+    from backtest.report.story import resampled
     from backtest.study.explain import explain as explained
     from backtest.study.narrate import facts, narrate, numbers
     from backtest.study.reproduce import PARTS
     from backtest.study.results import open_results
 
-    found = explained(open_results(folder), run_id, lake)
+    results = open_results(folder)
+    found = explained(results, run_id, lake)
     if found.changed:
         note("changed since the study was run: " + ", ".join(PARTS.get(part, part) for part in found.changed))
+    if (made := resampled(results.manifest["study"])) is not None:
+        note(made)
     if html is not None:
         from backtest.data.disk import write_atomic
         from backtest.report.explain_page import render_explanation
