@@ -58,7 +58,8 @@ def _margins(rules: Rulebook) -> list[tuple[str, str]]:
 def _entries(study: Study) -> list[tuple[str, str]]:
     if not study.entries.listed:
         return []
-    return [("Entries", "from a list, each at the first bar open at or after its time, and held for the horizon")]
+    held = "held to its own end where it has one, at most for the horizon"
+    return [("Entries", f"from a list, each at the first bar open at or after its time, and {held}")]
 
 
 def assumptions(study: Study, outcomes: pa.Table) -> list[tuple[str, str]]:

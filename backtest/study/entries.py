@@ -29,10 +29,16 @@ class Entries:
     asset: str  # in which the account is kept
     rows: npt.NDArray[Any]  # (n,) plan.ENTRY
     labels: list[str]  # symbol/time/side/leverage
+    held_ms: Ints  # (n,) how long each is held at most
 
     def only(self, chosen: Sequence[int]) -> Entries:
         """Give some of the entries, by their places."""
-        return replace(self, rows=self.rows[list(chosen)], labels=[self.labels[i] for i in chosen])
+        return replace(
+            self,
+            rows=self.rows[list(chosen)],
+            labels=[self.labels[i] for i in chosen],
+            held_ms=self.held_ms[list(chosen)],
+        )
 
     def under(self, *, posted_e8: int, qty_share_e8: int) -> npt.NDArray[Any]:
         """Give the records with another margin posted or another share of the quantity."""
@@ -48,7 +54,7 @@ def schedule(study: Study, symbol: str, tape: Tape) -> Entries:
     without a bar is kept and refused by the replay.
     """
     spec = study.entries
-    times, sides, leverages_e2 = _by_list(spec, symbol) if spec.every_ms is None else _by_clock(study, tape)
+    times, sides, leverages_e2, held_ms = _by_list(spec, symbol) if spec.every_ms is None else _by_clock(study, tape)
     if not len(times):
         raise StudyError.at(symbol, "no entry fits between the first bar and the stop", "widen start and stop")
     rows = np.zeros(len(times), ENTRY)
@@ -57,7 +63,7 @@ def schedule(study: Study, symbol: str, tape: Tape) -> Entries:
     present = (bar < len(tape.time_ms)) & (tape.time_ms[np.minimum(bar, len(tape.time_ms) - 1)] == rows["entry_ms"])
     rows["entry_bar"] = np.where(present, bar, NONE)
     rows["entry_segment"] = np.searchsorted(tape.segment_start, bar, side="right") - 1
-    rows["exit_bar"] = np.searchsorted(tape.time_ms, rows["entry_ms"] + spec.horizon_ms)
+    rows["exit_bar"] = np.searchsorted(tape.time_ms, rows["entry_ms"] + held_ms)
     margin = study.capital_e8 * spec.margin_share_e8 // E8
     rows["capital_e8"], rows["sizing_margin_e8"], rows["posted_e8"] = study.capital_e8, margin, margin
     rows["qty_share_e8"] = E8
@@ -71,25 +77,28 @@ def schedule(study: Study, symbol: str, tape: Tape) -> Entries:
         f"{heads[ms]}/{side_name(side)}/{leverage_text(leverage)}"
         for ms, side, leverage in zip(times.tolist(), sides.tolist(), leverages_e2.tolist(), strict=True)
     ]
-    return Entries(symbol, asset, rows, labels)
+    return Entries(symbol, asset, rows, labels, held_ms)
 
 
-def _by_clock(study: Study, tape: Tape) -> tuple[Ints, Ints, Ints]:
-    """Give times, sides and leverages of a schedule: all forms at each time."""
+def _by_clock(study: Study, tape: Tape) -> tuple[Ints, Ints, Ints, Ints]:
+    """Give times, sides, leverages and horizons of a schedule: all forms at each time."""
     spec = study.entries
     begin = max(study.market.start_ms, int(tape.time_ms[0]))
     first = -(-begin // DAY_MS) * DAY_MS
     last = min(study.market.stop_ms, int(tape.time_ms[-1]) + 1)
     times = np.arange(first, last, spec.every_ms, dtype=np.int64)
     forms = np.array([(side, leverage) for side in spec.sides for leverage in spec.leverages_e2], np.int64)
-    return np.repeat(times, len(forms)), np.tile(forms[:, 0], len(times)), np.tile(forms[:, 1], len(times))
+    held = np.full(len(times) * len(forms), spec.horizon_ms, np.int64)
+    return np.repeat(times, len(forms)), np.tile(forms[:, 0], len(times)), np.tile(forms[:, 1], len(times)), held
 
 
-def _by_list(spec: EntrySpec, symbol: str) -> tuple[Ints, Ints, Ints]:
-    """Give times, sides and leverages of a list, of those leverages that the study has."""
+def _by_list(spec: EntrySpec, symbol: str) -> tuple[Ints, Ints, Ints, Ints]:
+    """Give times, sides, leverages and horizons of a list, of those leverages that the study has."""
     mine = [one for one in spec.listed if one.symbol == symbol and one.leverage_e2 in spec.leverages_e2]
-    columns = np.array([(one.time_ms, one.side, one.leverage_e2) for one in mine], np.int64).reshape(-1, 3)
-    return columns[:, 0], columns[:, 1], columns[:, 2]
+    rows = [(one.time_ms, one.side, one.leverage_e2, one.until_ms) for one in mine]
+    time, side, leverage_e2, until = np.array(rows, np.int64).reshape(-1, 4).T
+    held = np.where(until == NONE, spec.horizon_ms, np.minimum(until - time, spec.horizon_ms))
+    return time, side, leverage_e2, held
 
 
 def contracts(venue: str, symbol: str, times: Ints) -> list[tuple[int, Contract]]:

@@ -12,6 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
 
+from backtest.engine.plan import NONE
 from backtest.study import reader
 from backtest.study.naming import SIDES, leverage_text, side_name
 from backtest.study.reader import BadValueError, Section
@@ -26,6 +27,7 @@ TIME = ("time", "entry_time", "entry_ms", "open_timestamp", "open_date", "entry_
 SYMBOL = ("symbol", "pair", "column")
 SIDE = ("side", "direction", "is_short")
 LEVERAGE = ("leverage",)
+UNTIL = ("exit_time", "exit_ms", "close_timestamp", "close_date", "exit_timestamp", "exit_index")
 SHOWN = 10  # problems of one file that are told
 YES_NO = {"true": "short", "false": "long", "1": "short", "0": "long"}
 
@@ -41,16 +43,26 @@ class Listed:
     symbol: str
     side: int
     leverage_e2: int
+    until_ms: int = NONE  # its own end; NONE: the study's horizon
 
     @property
     def text(self) -> str:
         """Write the entry as a study holds it.
 
-        >>> Listed(1621296000000, "BTCUSDT", 1, 1000).text
-        '2021-05-18T00:00:00 BTCUSDT long 10x'
+        >>> Listed(1621296000000, "BTCUSDT", 1, 1000, 1621339200000).text
+        '2021-05-18T00:00:00 BTCUSDT long 10x until 2021-05-18T12:00:00'
         """
-        moment = time_text(self.time_ms, seconds=True).replace(" ", "T")
-        return f"{moment} {self.symbol} {side_name(self.side)} {leverage_text(self.leverage_e2)}"
+        until = "" if self.until_ms == NONE else f" until {_text(self.until_ms)}"
+        return f"{self.form}{until}"
+
+    @property
+    def form(self) -> str:
+        """Write what makes the entry another one than others."""
+        return f"{_text(self.time_ms)} {self.symbol} {side_name(self.side)} {leverage_text(self.leverage_e2)}"
+
+
+def _text(ms: int) -> str:
+    return time_text(ms, seconds=True).replace(" ", "T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,19 +75,25 @@ class Frame:
     start_ms: int
     stop_ms: int
 
-    def entry(self, time: object, symbol: object, side: object, leverage: object) -> Listed:
+    def entry(self, time: object, symbol: object, side: object, leverage: object, until: object = None) -> Listed:
         """Check one entry; a time between two bars is moved to the next open.
 
         Raises BadValueError for what cannot be an entry here.
         """
-        moment = -(-_moment(time) // self.interval_ms) * self.interval_ms
+        moment = self._open(time)
         name = normalize_symbol(str(symbol), self.venue)
         if name not in self.symbols:
             raise BadValueError(f"{name} is no symbol of the study", "add it to market.symbols, or take the entry out")
         if not self.start_ms <= moment < self.stop_ms:
             raise BadValueError(f"{time_text(moment)} is not between start and stop", "widen them, or take it out")
         word = str(side).strip().lower()
-        return Listed(moment, name, SIDES[_SIDE(YES_NO.get(word, word))], _LEVERAGE(leverage))
+        end = NONE if until in (None, "") else self._open(until)
+        if end != NONE and end <= moment:
+            raise BadValueError(f"ends at {time_text(end)}, not after its entry", "mend its end, or take it out")
+        return Listed(moment, name, SIDES[_SIDE(YES_NO.get(word, word))], _LEVERAGE(leverage), end)
+
+    def _open(self, time: object) -> int:
+        return -(-_moment(time) // self.interval_ms) * self.interval_ms
 
 
 def _moment(raw: object) -> int:
@@ -91,24 +109,26 @@ def _moment(raw: object) -> int:
 def read_listed(section: Section, frame: Frame, folder: Path) -> tuple[Listed, ...]:
     """Read the entries that `list` writes out or the file `from` holds, in order of time.
 
-    In a file, a missing column is filled from the section's `symbols` of the study, `side` or `leverage`, where that is
-    one value.
+    An entry may have an end of its own, before the study's horizon. In a file, a missing column of symbols is filled
+    from the study's, of sides or leverages from the section's `side` or `leverage`, where that is one value.
     """
     if section.has("list"):
         lines = section.get("list", _lines)
         rows = [(f"entry {n}", lambda line=line: frame.entry(*_words(line))) for n, line in enumerate(lines or (), 1)]
         return _checked(section, "list", rows)
-    defaults = {
+    defaults: dict[tuple[str, ...], Sequence[object]] = {
         SYMBOL: frame.symbols,
         SIDE: tuple(section.many("side", _SIDE, ()) or ()),
         LEVERAGE: tuple(section.many("leverage", _decimal, ()) or ()),
+        UNTIL: (None,),
     }
     path = folder / (section.get("from", reader.text("[^\n]+", "a file", '"trades.csv"')) or "")
     if not section.ok:
         return ()
     try:
         table = _rows_of(path)
-        columns = [_column(table, names, defaults.get(names, ())) for names in (TIME, SYMBOL, SIDE, LEVERAGE)]
+        known = (TIME, SYMBOL, SIDE, LEVERAGE, UNTIL)
+        columns = [_column(table, names, defaults.get(names, ())) for names in known]
     except BadValueError as bad:
         section.problem("from", f"{path}: {bad.what}", bad.remedy)
         return ()
@@ -127,9 +147,9 @@ def _lines(raw: object) -> tuple[str, ...]:
 
 def _words(line: str) -> list[str]:
     words = line.split()
-    if len(words) != 4:
-        raise BadValueError(f'"{line}" is no entry', "write it as time, symbol, side and leverage")
-    return [*words[:3], words[3].removesuffix("x")]
+    if len(words) not in (4, 6) or words[4:5] not in ([], ["until"]):
+        raise BadValueError(f'"{line}" is no entry', "write it as time, symbol, side and leverage, and until its end")
+    return [*words[:3], words[3].removesuffix("x"), *words[5:]]
 
 
 def _decimal(raw: object) -> Decimal:
@@ -138,14 +158,14 @@ def _decimal(raw: object) -> Decimal:
 
 def _checked(section: Section, key: str, rows: Sequence[tuple[str, Callable[[], Listed]]]) -> tuple[Listed, ...]:
     """Check every entry, note the first problems, and give the entries in order of time."""
-    entries: dict[Listed, str] = {}
+    entries: dict[str, tuple[Listed, str]] = {}
     problems = []
     for place, check in rows:
         try:
             entry = check()
-            if entry in entries:
-                raise BadValueError(f"{entry.text} is {entries[entry]} already", "take one of them out")
-            entries[entry] = place
+            if entry.form in entries:
+                raise BadValueError(f"{entry.form} is {entries[entry.form][1]} already", "take one of them out")
+            entries[entry.form] = entry, place
         except BadValueError as bad:
             problems.append((f"{place}: {bad.what}", bad.remedy))
     for what, remedy in problems[:SHOWN]:
@@ -154,7 +174,7 @@ def _checked(section: Section, key: str, rows: Sequence[tuple[str, Callable[[], 
         section.problem(key, f"and {len(problems) - SHOWN} more")
     if not rows:
         section.problem(key, "holds no entry")
-    return tuple(sorted(entries))
+    return tuple(sorted(entry for entry, _ in entries.values()))
 
 
 # --- files ---------------------------------------------------------------------------------------------------------

@@ -110,7 +110,7 @@ def oracle_plan(study: Study, runs: Runs, run: int, rules: Mapping[str, Rule], *
     script = runs.script[int(row["script_start"]) : int(row["script_stop"])]
     return oracle.Plan(
         entry_ms=int(row["entry_ms"]),
-        horizon_ms=study.entries.horizon_ms,
+        horizon_ms=int(runs.entries.held_ms[run]),
         stop_ms=study.market.stop_ms,
         side=int(row["side"]),
         leverage=Decimal(int(row["leverage_e2"])) / 100,

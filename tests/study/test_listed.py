@@ -138,6 +138,33 @@ def test_a_few_entries_make_a_study(lake_of_two: Lake) -> None:
     ]
 
 
+def test_an_entry_may_have_an_end_of_its_own(read: Callable[..., Study], tmp_path: Path) -> None:
+    """Between two bars it ends at the next open; without an end, or with one after the horizon, the horizon ends it."""
+    study = read(
+        "ends.csv",
+        "Entry Timestamp,Exit Timestamp,Direction,Leverage\n2023-01-05,2023-01-05 09:30,Long,2\n"
+        "2023-01-06,,Short,2\n2023-01-07,2023-02-20,Long,2\n",
+    )
+    assert [one.text.partition(" until ")[2] for one in study.entries.listed] == [
+        "2023-01-05T10:00:00",
+        "",
+        "2023-02-20T00:00:00",
+    ]
+    assert parse_study(json.loads(study_json(study)), "json") == study
+    done = ran(study, make_lake(tmp_path / "lake"))
+    hours = [(row["exit_ms"] - row["entry_ms"]) // HOUR_MS for row in done.of("hold")]
+    assert hours == [10, 240, 240]
+    assert {row["exit_reason"] for row in done.of("hold")} == {"horizon"}
+    assert verify_runs(study, done.data, done.jobs, load_rules(), done.tables["outcomes"]) == {}
+
+
+def test_the_ends_that_freqtrade_exports(read: Callable[..., Study]) -> None:
+    ended = [row | {"close_timestamp": START + 200 * HOUR_MS} for row in FREQTRADE[:2]] + FREQTRADE[2:]
+    ended[2] = ended[2] | {"close_timestamp": None}
+    listed = read("trades.json", json.dumps(ended)).entries.listed
+    assert [one.until_ms for one in listed] == [START + 200 * HOUR_MS] * 2 + [-1]
+
+
 def test_the_report_says_that_entries_come_from_a_list(tmp_path: Path, read: Callable[..., Study]) -> None:
     lake = make_lake(tmp_path / "lake")
     done = conductor.compare(read("mine.csv", OURS), lake.root, tmp_path / "out", "mine")
@@ -168,6 +195,7 @@ def lake_of_two(tmp_path: Path) -> Lake:
         ("x.csv", "time,side,leverage\n2022-01-05,long,5\n", "2022-01-05 00:00 is not between start and stop"),
         ("x.csv", "time,symbol,side,leverage\n2023-01-05,XRPUSDT,long,5\n", "XRPUSDT is no symbol of the study"),
         ("x.csv", "time,side,leverage\n2023-01-05,long,5\n2023-01-05,long,5\n", "row 2: .* row 1 already"),
+        ("x.csv", "time,exit_time,side,leverage\n2023-01-05,2023-01-04,long,5\n", "not after its entry; mend its end"),
         ("x.json", "{", "is no file of trades"),
         ("x.json", '{"strategy": {"a": {"trades": []}, "b": {"trades": []}}}', "it holds 2 strategies"),
         ("x.zip", "no zip", "is no file of trades"),
@@ -192,6 +220,8 @@ def test_all_wrong_rows_are_told_up_to_ten(read: Callable[..., Study]) -> None:
         ({"list": []}, "is not a list of entries"),
         ({"list": ["2023-01-05 BTCUSDT long"]}, "is no entry; write it as time, symbol, side and leverage"),
         ({"list": ["2023-01-05 BTCUSDT long 5x"], "every": "24h"}, "entries.every: is not a key here"),
+        ({"list": ["2023-01-05 BTCUSDT long 5x till 2023-01-06"]}, "is no entry; write it as"),
+        ({"list": ["2023-01-05 BTCUSDT long 5x", "2023-01-05 BTCUSDT long 5x until 2023-01-06"]}, "entry 1 already"),
         ({"from": "gone.csv"}, "gone.csv: cannot be read"),
         ({"from": 3}, "not a file"),
     ],
