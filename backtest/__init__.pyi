@@ -4,6 +4,7 @@ from backtest.api.build import Costs as Costs
 from backtest.api.build import Entries as Entries
 from backtest.api.build import Market as Market
 from backtest.api.build import Reserve as Reserve
+from backtest.api.build import listed as listed
 from backtest.api.build import make_study as make_study
 from backtest.api.build import strategy as strategy
 from backtest.api.build import use as use

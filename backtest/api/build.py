@@ -5,13 +5,19 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
 from backtest.data.disk import write_atomic
+from backtest.errors import StudyError
 from backtest.study.canonical import study_toml
 from backtest.study.config import Study, parse_study
+from backtest.study.listed import lines_of
+from backtest.study.reader import BadValueError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 WHERE = "study"  # what messages name in place of a file
 
@@ -71,6 +77,26 @@ class Reserve(TypedDict, total=False):
 
     latency: Duration
     daily_cap: str | int
+
+
+def listed(
+    trades: pd.DataFrame, *, symbol: str | None = None, side: str | None = None, leverage: Number | None = None
+) -> list[str]:
+    """Turn a table of trades into the `list` of `Entries`: your own positions in place of a schedule.
+
+    Columns are found by their names, as in a file: ours (time, symbol, side, leverage, exit_time), freqtrade's, or
+    those of vectorbt's `portfolio.trades.records_readable`. What is given as one value holds for all of them.
+
+    Errors: `StudyError` for a column that is missing.
+
+    >>> import pandas as pd
+    >>> listed(pd.DataFrame({"time": ["2021-05-18"], "side": ["long"]}), symbol="BTCUSDT", leverage=10)
+    ['2021-05-18 BTCUSDT long 10']
+    """
+    try:
+        return lines_of(trades.to_dict("records"), symbol, side, leverage)
+    except BadValueError as bad:
+        raise StudyError.at("trades", bad.what, bad.remedy) from None
 
 
 def use(rule: str, **params: object) -> RuleUse:

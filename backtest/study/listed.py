@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime as dt
 import io
 import json
 import zipfile
@@ -175,6 +176,36 @@ def _checked(section: Section, key: str, rows: Sequence[tuple[str, Callable[[], 
     if not rows:
         section.problem(key, "holds no entry")
     return tuple(sorted(entry for entry, _ in entries.values()))
+
+
+def lines_of(rows: Sequence[Mapping[Any, Any]], symbol: object, side: object, leverage: object) -> list[str]:
+    """Write trades as the lines of a `list`; what is not None holds for every row, whatever its columns say.
+
+    Raises BadValueError for a column that is missing.
+    """
+    named = [{_plain(str(name)): value for name, value in row.items()} for row in rows]
+    given = {SYMBOL: symbol, SIDE: side, LEVERAGE: leverage}
+    columns = [
+        _column(named, names, [None] if names == UNTIL else [])
+        for names in (TIME, SYMBOL, SIDE, LEVERAGE, UNTIL)
+        if given.get(names) is None
+    ]
+    lines = []
+    for row in named:
+        found = iter([_word(column(row)) for column in columns])
+        time = next(found)
+        name, word, level = (next(found) if value is None else str(value) for value in given.values())
+        until = next(found)
+        end = f" until {until}" if until else ""
+        lines.append(f"{time} {name} {YES_NO.get(word.lower(), word)} {level}{end}")
+    return lines
+
+
+def _word(value: object) -> str:
+    """Write a value without a space; what is missing, NaN and NaT included, is empty."""
+    if value is None or value != value:
+        return ""
+    return str(value.isoformat()) if isinstance(value, dt.date) else str(value).strip().replace(" ", "T")
 
 
 # --- files ---------------------------------------------------------------------------------------------------------

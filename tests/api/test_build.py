@@ -154,6 +154,36 @@ def test_all_mistakes_are_told_at_once() -> None:
     ]
 
 
+@pytest.mark.filterwarnings("ignore:The inplace keyword:DeprecationWarning")  # in vectorbt
+def test_the_trades_of_a_vectorbt_portfolio_are_entries() -> None:
+    """Entries and ends of its readable records, whatever its columns hold beside them."""
+    import vectorbt as vbt
+
+    index = pd.date_range("2023-01-05", periods=60, freq="h")
+    price = pd.Series(np.linspace(100.0, 110.0, 60), index=index, name="BTCUSDT")
+    size = pd.Series(0.0, index=index)
+    size.iloc[[3, 20, 30, 45]] = [1.0, -1.0, 1.0, -1.0]
+    trades = vbt.Portfolio.from_orders(price, size, init_cash=1_000, freq="1h").trades.records_readable
+    entries = bt.Entries(list=bt.listed(trades, symbol="BTCUSDT", leverage=10), horizon="10d")
+    assert [one.text for one in built(entries=entries).entries.listed] == [
+        "2023-01-05T03:00:00 BTCUSDT long 10x until 2023-01-05T20:00:00",
+        "2023-01-06T06:00:00 BTCUSDT long 10x until 2023-01-06T21:00:00",
+    ]
+
+
+def test_a_table_of_trades_says_what_it_lacks() -> None:
+    trades = pd.DataFrame({"open_date": pd.to_datetime(["2023-01-05", "2023-01-06"]), "is_short": [True, False]})
+    trades["close_date"] = pd.to_datetime(["2023-01-07", None])
+    assert bt.listed(trades, symbol="BTC/USDT:USDT", leverage=2.5) == [
+        "2023-01-05T00:00:00 BTC/USDT:USDT short 2.5 until 2023-01-07T00:00:00",
+        "2023-01-06T00:00:00 BTC/USDT:USDT long 2.5",
+    ]
+    with pytest.raises(StudyError, match="trades: has no column symbol or pair"):
+        bt.listed(trades, leverage=2)
+    with pytest.raises(StudyError, match="trades: has no column leverage"):
+        bt.listed(trades, symbol="BTCUSDT")
+
+
 def test_python_and_the_command_line_leave_the_same_bytes(tmp_path: Path) -> None:
     lake = make_lake(tmp_path / "lake")
     (tmp_path / "toml").mkdir()
