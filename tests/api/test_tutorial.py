@@ -53,6 +53,7 @@ def test_the_tutorial_runs_and_shows_its_results(shell: InteractiveShell, tmp_pa
     space = shell.user_ns
     assert space["run"].outcome["liquidated"]
     assert space["fund"].total_return() == pytest.approx(space["twin"].equity.iloc[-1] / 10_000 - 1)
+    assert len(space["yours"].entries.listed) == 12
     assert {"report.html", "study.toml", "outcomes.parquet"} <= {path.name for path in space["own"].folder.iterdir()}
 
 
