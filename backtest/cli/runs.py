@@ -39,10 +39,11 @@ def explain(
         note(made)
     if html is not None:
         from backtest.data.disk import write_atomic
-        from backtest.report.explain_page import render_explanation
+        from backtest.report.explain_page import RunPage, render_explanation
 
         ended = found.story.outcome["exit_reason"] == "liquidated"
-        page = render_explanation(run_id, list(narrate(found.story)), numbers(found.story), found.bars, ended)
+        told = list(narrate(found.story))
+        page = render_explanation(RunPage(run_id, told, numbers(found.story), found.bars, ended, found.money))
         write_atomic(html, page.encode())
         note(f"page: {html}")
     if json_out:

@@ -54,7 +54,7 @@ def _grids(model: Model, unit: str) -> dict[str, Grid | None]:
         "crashes": count_grid("crashes", crashes, model.crashes, summary) if model.crashes else None,
         "sensitivity": sensitivity_grid(model.sensitivity, summary),
         "worst": worst_grid(model.worst, model.stories, unit),
-        "money": money_grid(model.accounts),
+        "money": money_grid(model.accounts) if model.accounts else None,
         "fidelity": fidelity_grid(model),
         "refused": refused_grid(model),
         "actions": rows_grid("actions", actions, source.refused_actions),

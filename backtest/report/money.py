@@ -48,10 +48,14 @@ def _last_of_days(one: Account) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     return np.append(np.flatnonzero(np.diff(day)), len(day) - 1)
 
 
-def money_grid(accounts: Mapping[str, Account]) -> Grid | None:
-    """Give the statistics of each account; null without accounts."""
-    if not accounts:
-        return None
+CHAIN = (
+    "Return statistics of those accounts by vectorbt, on the returns of bars. The IRR is that of the cash flows of the "
+    "median run: what went to the venue and came back, each on its day."
+)
+
+
+def money_grid(accounts: Mapping[str, Account], caption: str = CHAIN) -> Grid:
+    """Give the statistics of each account."""
     columns = (
         Column("Strategy", numeric=False),
         Column("Runs"),
@@ -79,8 +83,4 @@ def money_grid(accounts: Mapping[str, Account]) -> Grid | None:
                 figure_cell(one.beta, number(one.beta, 2)),
             )
         )
-    caption = (
-        "Return statistics of those accounts by vectorbt, on the returns of bars. The IRR is that of the cash flows of "
-        "the median run: what went to the venue and came back, each on its day."
-    )
     return Grid("money", caption, columns, tuple(rows))

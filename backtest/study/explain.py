@@ -7,22 +7,25 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from backtest.analysis.money import Money
 from backtest.data.store import Lake
 from backtest.study.archive import decisions
 from backtest.study.least_margin import least_margin_e8
 from backtest.study.naming import HOLD
 from backtest.study.results import Results
 from backtest.study.runner import load_symbol, study_jobs, terms
+from backtest.study.single_runs import run_money
 from backtest.study.story import Ledger, Story, hold_id, replayed_ledger, tell
 from backtest.study.trace import life, trace
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """One run explained: its story, its bars, and the parts of what decides the study that are not what they were."""
+    """One run explained: its story, its bars, its money, and the parts of what decides the study that have changed."""
 
     story: Story
     bars: pa.Table | None  # None for a refused entry
+    money: Money | None
     changed: tuple[str, ...]
 
 
@@ -42,8 +45,9 @@ def explain(results: Results, run_id: str, lake: Path) -> Explanation:
     changed = tuple(part for part, value in results.manifest["decided_by"].items() if now.get(part) != value)
     story = tell(study, data, outcome, Ledger.of(tables), hold)
     if outcome["exit_reason"] == "refused":
-        return Explanation(story, None, changed)
+        return Explanation(story, None, None, changed)
     if outcome["liquidated"] and outcome["strategy"] != HOLD:
         story = replace(story, own_margin_to_survive_e8=least_margin_e8(study, data, all_jobs, outcome))
     lived = life(data.result.tape, outcome, tables["transfers"], tables["fills"])
-    return Explanation(story, trace(data.result.tape, data.market, terms(study), lived), changed)
+    bars = trace(data.result.tape, data.market, terms(study), lived)
+    return Explanation(story, bars, run_money(data, outcome, tables), changed)

@@ -60,14 +60,15 @@ class SingleRuns:
         chosen = [place[run_id.split("/", 1)[1].rsplit("/", 1)[0]] for run_id in run_ids]
         runs = rerun(self._study, data, self._jobs, job, chosen, [row["seed_run_id"] for row in outcomes])
         tables = ledger_tables(job, runs.entries, runs.batch, np.ones(len(run_ids), bool))
-        return [_money(data, outcome, _of(tables, outcome["run_id"])) for outcome in outcomes]
+        return [run_money(data, outcome, _of(tables, outcome["run_id"])) for outcome in outcomes]
 
 
 def _of(tables: Mapping[str, pa.Table], run_id: str) -> dict[str, pa.Table]:
     return {name: tables[name].filter(pc.equal(tables[name]["run_id"], run_id)) for name in ("transfers", "fills")}
 
 
-def _money(data: SymbolData, outcome: Mapping[str, Any], tables: Mapping[str, pa.Table]) -> Money:
+def run_money(data: SymbolData, outcome: Mapping[str, Any], tables: Mapping[str, pa.Table]) -> Money:
+    """Give what a run did to the money, from all its rows."""
     tape = data.result.tape
     curve = equity_curve(data, outcome, tables["transfers"], tables["fills"])
     first = int(np.searchsorted(tape.time_ms, outcome["entry_ms"]))

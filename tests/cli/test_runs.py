@@ -176,6 +176,7 @@ def test_a_run_is_explained_as_a_page_of_its_own(
     assert "LIQUIDATION, cause price" in text
     assert 'id="chart-trace"' in text
     assert "maintenance margin" in text
+    assert "Max drawdown" in text
     assert str(lake) not in text
 
 

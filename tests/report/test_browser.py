@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from backtest.report.explain_page import render_explanation
+from backtest.report.explain_page import RunPage, render_explanation
 from backtest.report.figures import figures
 from backtest.report.html import render_model
 from backtest.report.model import Model
@@ -52,7 +52,8 @@ def test_hostile_names_run_nothing(hostile_model: Model, tmp_path: Path) -> None
 @pytest.mark.parametrize("name", LOOKS)
 def test_the_page_of_one_run_opens_without_fault(name: str, tmp_path: Path) -> None:
     numbers = {"wallet": "4740.58702604", HOSTILE: HOSTILE}
-    page = render_explanation(HOSTILE, [HOSTILE] * 4, numbers, sample.trace(), True)
+    (money,) = sample.FakeRuns().money(["hold/BTCUSDT/0/long/10x/both"])
+    page = render_explanation(RunPage(HOSTILE, [HOSTILE] * 4, numbers, sample.trace(), True, money))
     seen = look(page, tmp_path, *LOOKS[name])
     assert seen["errors"] == seen["refused"] == seen["fetched"] == seen["faults"] == []
     assert seen["wide"] is False
