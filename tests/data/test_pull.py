@@ -61,6 +61,8 @@ def test_coin_margined_symbols_come_from_their_own_folders(tmp_path, market):
     assert len(lake.read(Dataset("binance-coinm", "index_price", "BTCUSD", "1h"))) == HOURS
     assert len(lake.read(Dataset("binance-coinm", "funding_rate", "BTCUSD_PERP", "event"))) == HOURS // 8
     assert market.asked("/dapi/v1/indexPriceKlines?pair=BTCUSD&")
+    rows = lake.read(Dataset("binance-coinm", "klines", "BTCUSD_PERP", "1h"))
+    assert (rows["quote_volume"].null_count, rows["volume"].null_count) == (HOURS, 0)  # its column is in coin
     assert market.asked("/data/futures/cm/monthly/markPriceKlines/BTCUSD_PERP/1h/")
     assert market.asked("/dapi/v1/markPriceKlines")
     assert not market.asked("/um/")

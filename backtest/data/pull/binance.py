@@ -15,6 +15,7 @@ from backtest.data.pull.http import Client, read_json
 from backtest.data.pull.paging import Record, all_records, request_name
 from backtest.data.pull.periods import Period
 from backtest.data.sources.rows import PRICE_COLUMNS
+from backtest.data.sources.vision import COIN_MARGINED
 from backtest.data.store import Piece
 
 _PATHS = {
@@ -64,7 +65,7 @@ class BinanceRest:
             if not isinstance(answer, list):
                 raise ValueError("it is not a list of rows")
             try:
-                return [_record(dataset.table, row) for row in answer]
+                return [_record(dataset, row) for row in answer]
             except (KeyError, IndexError, TypeError) as error:
                 raise ValueError(f"a row lacks {error}") from None
 
@@ -76,8 +77,11 @@ class BinanceRest:
         return f"{_ROOTS[dataset.venue]}/{_PATHS[dataset.table]}"
 
 
-def _record(table: str, row: Any) -> Record:
-    if table == "funding_rate":
+def _record(dataset: Dataset, row: Any) -> Record:
+    if dataset.table == "funding_rate":
         return int(row["fundingTime"]), [str(row["fundingRate"]), str(row.get("markPrice") or "")]
-    cells = row[1:5] if table != "klines" else [*row[1:6], row[7], row[8]]
+    if dataset.table != "klines":
+        return int(row[0]), [str(cell) for cell in row[1:5]]
+    in_quote = "" if dataset.venue == COIN_MARGINED else row[7]  # there it is volume in coin
+    cells = [*row[1:6], in_quote, row[8]]
     return int(row[0]), [str(cell) for cell in cells]

@@ -37,7 +37,8 @@ _TABLES = {
     "premiumIndexKlines": "premium_index",
     "fundingRate": "funding_rate",
 }
-VENUES = {"um": "binance", "cm": "binance-coinm", "spot": "binance-spot"}
+COIN_MARGINED = "binance-coinm"
+VENUES = {"um": "binance", "cm": COIN_MARGINED, "spot": "binance-spot"}
 _NAME = re.compile(r"(?P<symbol>[A-Z0-9_]+)-(?P<what>\d+[smhdw]|fundingRate)-(?P<period>\d{4}-\d{2}(-\d{2})?)\.zip")
 
 
@@ -61,7 +62,9 @@ def read(path: Path, options: ImportOptions) -> list[Rows]:
     else:
         wanted = {name: name for name in PRICE_COLUMNS}
     if dataset.table == "klines":
-        wanted |= {"volume": "volume", "quote_volume": "quote_volume", "trade_count": "count"}
+        wanted |= {"volume": "volume", "trade_count": "count"}
+        if dataset.venue != COIN_MARGINED:  # there the column holds volume in coin
+            wanted["quote_volume"] = "quote_volume"
     types = {names[0]: pa.int64(), **dict.fromkeys(wanted.values(), pa.float64())}
     table = read_csv(path.name, content, names, types, header=header)
     values = {column: as_floats(path.name, own, table[own]) for column, own in wanted.items()}
