@@ -14,10 +14,11 @@ from backtest.api.tables import frame, result_table
 from backtest.data.store import Lake
 from backtest.errors import StudyError
 from backtest.report.model import Model, ReportInput, build
-from backtest.report.text import number, p_value, two
+from backtest.report.text import MISSING, number, p_value, two
 from backtest.study.assumptions import assumptions
 from backtest.study.canonical import resolved, study_toml
 from backtest.study.config import Study, load_study
+from backtest.study.naming import HOLD
 from backtest.study.results import Results, open_results
 from backtest.study.runner import Progress, load_symbol, study_jobs, terms
 
@@ -124,7 +125,7 @@ class Result:
                 "Caused": _pair(both["caused"]),
                 "Running cost, quote": _pair(both["running_cost_quote"], 2),
                 "Exposure kept, %": _pair(100 * both["exposure_kept"]),
-                "p (Holm)": p_value(max(both["p_holm"])),
+                "p (Holm)": MISSING if str(name) == HOLD else p_value(max(both["p_holm"])),
             }
             for name, both in self.summary.groupby(level="strategy", sort=False)
         ]

@@ -173,6 +173,7 @@ def test_a_notebook_shows_the_comparison_and_the_study(result: Result) -> None:
     shown = result._repr_html_()
     hold = result.summary.loc[("hold", "intrabar"), "liquidated"]
     assert f"<td>hold</td>\n      <td>{hold}</td>" in shown
+    assert shown.count("<td>–</td>") == 1  # hold has no p: it is what others are compared with
     for strategy in STRATEGIES:
         assert f"<td>{strategy['name']}</td>" in shown
     study = result.study._repr_html_()
