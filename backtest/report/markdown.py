@@ -1,13 +1,13 @@
-"""`report.md`: the answer, the main table and how to reproduce it, as Markdown."""
+"""`report.md`: the report without its charts, as Markdown."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from backtest.report.grid import Cell, Column, Grid, plain_grid
+from backtest.report.grid import Cell, Column, Grid
+from backtest.report.grids import breakdown_grids, grids
 from backtest.report.model import Model
-from backtest.report.story import answer, headline, plain, quote_unit, resampled, scope
-from backtest.report.tables import holding_grid, summary_grid
+from backtest.report.story import answer, headline, plain, resampled, scope
 
 _SPECIAL = "\\`*_{}[]<>()#+!|~&"
 
@@ -15,20 +15,31 @@ _SPECIAL = "\\`*_{}[]<>()#+!|~&"
 def render_markdown(model: Model) -> str:
     """Write a computed report as Markdown; names are inert."""
     source = model.input
-    unit = quote_unit(source.study)
     parts = [f"# {escape(headline(source))}", escape(plain(answer(model))), escape(scope(model))]
     if source.synthetic:
         parts.append("The market of this report is made up; it says nothing about any real market.")
     if (made := resampled(source.study)) is not None:
         parts.append(escape(made))
-    parts += ["## Strategies by liquidation count", _table(summary_grid(model.summary, unit))]
-    parts += ["## Liquidation probability by leverage and holding time", _table(holding_grid(model))]
-    if source.assumptions:
-        parts += ["## Assumptions", "\n".join(f"- {escape(name)}: {escape(text)}" for name, text in source.assumptions)]
-    if source.coverage:
-        parts += ["## Data", _table(plain_grid("coverage", "Stored market data that the study read.", source.coverage))]
+    tables = grids(model)
+
+    def section(title: str, *names: str) -> list[str]:
+        found = [_table(grid) for name in names if (grid := tables[name]) is not None]
+        return [f"## {title}", *found] if found else []
+
+    parts += section("Strategies by liquidation count", "summary")
+    parts += section("Skill or luck", "timing", "best")
+    parts += section("Through the crashes", "crashes")
+    parts += section("Liquidation probability by leverage and holding time", "holding", "survive")
+    if found := breakdown_grids(model):
+        parts += ["## Where the difference comes from", *map(_table, found)]
+    parts += section("Under other assumptions", "sensitivity")
+    parts += section("Worst runs", "worst")
     if model.typical is not None:
         parts += ["## One liquidation", "\n".join(f"- {escape(line.strip())}" for line in model.typical.story)]
+    parts += section("Equity and drawdown", "money")
+    if source.assumptions:
+        parts += ["## Assumptions", "\n".join(f"- {escape(name)}: {escape(text)}" for name, text in source.assumptions)]
+    parts += section("Data", "coverage", "gaps", "fidelity", "refused", "actions", "fills")
     parts += ["## How to reproduce", "\n".join(f"    {line}" for line in source.reproduce)]
     return "\n\n".join(parts) + "\n"
 

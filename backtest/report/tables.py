@@ -201,5 +201,5 @@ def worst_grid(runs: Sequence[WorstRun], stories: Mapping[str, Sequence[str]], u
         )
         for i, one in enumerate(runs)
     )
-    caption = "Runs of the study's strategies that ended furthest below hold; each name leads to its story."
+    caption = "Runs of the study's strategies that ended furthest below hold; backtest explain tells their stories."
     return Grid("worst", caption, columns, rows)
