@@ -86,8 +86,11 @@ def state(account: Account, unit: Unit) -> State:
         position = unit.positions[0]
         initial, maintenance = margins(account, unit, position)
         return State(all_posted(account, position) + position.unrealized, initial, maintenance)
+    initial_parts = initial_terms(account, unit)
     return State(
-        sum_of(equity_terms(account, unit)), _pool_initial(account, unit), sum_of(maintenance_terms(account, unit))
+        sum_of(equity_terms(account, unit)),
+        None if initial_parts is None else sum_of(initial_parts),
+        sum_of(maintenance_terms(account, unit)),
     )
 
 
@@ -103,6 +106,26 @@ def equity_terms(account: Account, unit: Unit) -> tuple[Term, ...]:
         Term(f"{c.asset} with its profit, at its ratio", c.counted(asset_equity(account, unit, c.asset)))
         for c in account.collateral
     )
+
+
+def initial_terms(account: Account, unit: Unit) -> tuple[Term, ...] | None:
+    """Give the parts of a pool's initial margin, one for each symbol, its resting orders included.
+
+    None where a leverage is not known, and for portfolio margin, which has no initial margin.
+    """
+    if unit.kind == "portfolio":
+        return None
+    terms: list[Term] = []
+    for symbol in dict.fromkeys([p.symbol for p in unit.positions] + [o.symbol for o in unit.orders]):
+        held = unit.of(symbol)
+        orders = tuple(o for o in unit.orders if o.symbol == symbol)
+        initial = _initial_with_orders(held, orders, account.position_mode)
+        if initial is None:
+            return None
+        asset = held[0].settle_asset if held else orders[0].settle_asset
+        name = f"{symbol} with its orders" if orders else symbol
+        terms.append(Term(name, initial * _usd(account, unit, asset)))
+    return tuple(terms)
 
 
 def maintenance_terms(account: Account, unit: Unit) -> tuple[Term, ...]:
@@ -206,7 +229,7 @@ def displayed(account: Account, unit: Unit, symbol: str) -> Fraction | None:
     return None
 
 
-def reserve_text(account: Account, position: Position) -> str:
+def reserve_text(account: Account, unit: Unit, position: Position) -> str:
     """Binance holds no closing fee back."""
     return "0"
 
@@ -250,21 +273,6 @@ def shown_ratio(unit: Unit, value: Fraction) -> Fraction:
 
 def _usd(account: Account, unit: Unit, asset: str) -> Fraction:
     return account.index_price(asset) if unit.asset == "USD" else Fraction(1)
-
-
-def _pool_initial(account: Account, unit: Unit) -> Fraction | None:
-    """Add up initial margin symbol by symbol, resting orders included; portfolio margin has none."""
-    if unit.kind == "portfolio":
-        return None
-    symbols = dict.fromkeys([p.symbol for p in unit.positions] + [o.symbol for o in unit.orders])
-    amounts = []
-    for symbol in symbols:
-        held = unit.of(symbol)
-        orders = tuple(o for o in unit.orders if o.symbol == symbol)
-        asset = held[0].settle_asset if held else orders[0].settle_asset
-        initial = _initial_with_orders(held, orders, account.position_mode)
-        amounts.append(None if initial is None else initial * _usd(account, unit, asset))
-    return total(amounts)
 
 
 def _initial_with_orders(held: tuple[Position, ...], orders: tuple[Order, ...], position_mode: str) -> Fraction | None:

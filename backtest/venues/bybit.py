@@ -14,9 +14,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 
-from backtest.venues.account import Account, Position, State, Term, Unit, sum_of, total
+from backtest.venues.account import Account, Position, State, Term, Unit, sum_of
 from backtest.venues.bybit_margins import (
     all_paid,
+    charged_value,
     fee_reserve,
     formulas_of,
     hedged,
@@ -207,10 +208,11 @@ def _headroom(account: Account, unit: Unit) -> Fraction:
     return backing(account, unit) - state(account, unit).maintenance
 
 
-def reserve_text(account: Account, position: Position) -> str:
+def reserve_text(account: Account, unit: Unit, position: Position) -> str:
     """Write the closing-fee reserve with its numbers."""
-    rate = reserve_on(account, Fraction(1), position)
-    return f"{text(position.entry_value, 8)} entry value × {text(rate)} fee"
+    twice = " with the hedged part twice" if hedged(unit, position) else ""
+    charged, rate = charged_value(unit, position), reserve_on(account, Fraction(1), position)
+    return f"{text(charged, 8)} entry value{twice} × {text(rate)} fee"
 
 
 def margin_amount(account: Account, value: Fraction) -> Fraction:
@@ -271,6 +273,22 @@ def equity_terms(account: Account, unit: Unit) -> tuple[Term, ...]:
     return (*balances, *(Term(f"profit of {p.name}", p.unrealized * _usd(account, unit, p)) for p in unit.positions))
 
 
+def initial_terms(account: Account, unit: Unit) -> tuple[Term, ...] | None:
+    """Give the parts of a pool's initial margin: positions, resting orders, and what is borrowed.
+
+    None where a leverage is not known.
+    """
+    parts = [(p.name, margins(account, unit, p).initial, _usd(account, unit, p)) for p in unit.positions]
+    parts += [
+        (f"order in {o.symbol}", order_margins(account, unit, o).initial, account.index_price(o.settle_asset))
+        for o in unit.orders
+    ]
+    known = tuple(Term(name, amount * usd) for name, amount, usd in parts if amount is not None)
+    if len(known) < len(parts):
+        return None
+    return (*known, *(Term(f"borrowed {asset}", usd * BORROW_INITIAL) for asset, usd in _borrowed(account, unit)))
+
+
 def maintenance_terms(account: Account, unit: Unit) -> tuple[Term, ...]:
     """Give the parts of a pool's maintenance: positions, resting orders, and what is borrowed."""
     held = [Term(p.name, margins(account, unit, p).maintenance * _usd(account, unit, p)) for p in unit.positions]
@@ -297,14 +315,9 @@ def _borrowed(account: Account, unit: Unit) -> Iterator[tuple[str, Fraction]]:
 
 
 def _pool_state(account: Account, unit: Unit) -> State:
-    rates = [_usd(account, unit, p) for p in unit.positions]
-    held = [margins(account, unit, p).initial for p in unit.positions]
-    ordered = [order_margins(account, unit, o).initial for o in unit.orders]
-    prices = [*rates, *(account.index_price(o.settle_asset) for o in unit.orders)]
-    amounts = [None if m is None else m * usd for m, usd in zip([*held, *ordered], prices, strict=True)]
-    initial = total([*amounts, *(usd * BORROW_INITIAL for _, usd in _borrowed(account, unit))])
+    initial = initial_terms(account, unit)
     return State(
         sum_of(equity_terms(account, unit)),
-        initial,
+        None if initial is None else sum_of(initial),
         sum_of(maintenance_terms(account, unit)),
     )

@@ -55,12 +55,13 @@ def tier_value(account: Account, unit: Unit, position: Position) -> Fraction:
 
 
 def fee_reserve(account: Account, unit: Unit, position: Position) -> Fraction:
-    """Give the closing fee held back, on the entry value of size + hedged size.
+    """Give the closing fee held back, on the entry value of size + hedged size."""
+    return reserve_on(account, charged_value(unit, position), position)
 
-    Hedged size is that of the smaller leg, in cross mode only.
-    """
-    cost = position.entry_value * (position.qty + hedged(unit, position)) / position.qty
-    return reserve_on(account, cost, position)
+
+def charged_value(unit: Unit, position: Position) -> Fraction:
+    """Give the entry value of size + hedged size, that of the smaller leg, in cross mode only."""
+    return position.entry_value * (position.qty + hedged(unit, position)) / position.qty
 
 
 def reserve_on(account: Account, cost: Fraction, held: Position) -> Fraction:

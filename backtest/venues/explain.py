@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 
 from backtest.units import E8, time_ms
 from backtest.venues.account import Account, Position, Term, Unit
@@ -22,6 +23,7 @@ from backtest.venues.report import (
 )
 from backtest.venues.solve import Boundary
 from backtest.venues.steps import Step, shown
+from backtest.venues.symbols import is_delivery
 
 
 def explain(result: Result) -> tuple[Step, ...]:
@@ -43,11 +45,10 @@ def _era_steps(account: Account) -> Iterator[Step]:
     before = replace(account, era="uta_entry", era_uncertain=False)
     for position in before.positions:
         found = liquidation_boundary(before, unit_of(before, position), position.symbol)
-        price = None if found is None else FORMULAS["bybit"].price(position, found.price, alive_above=found.alive_above)
         yield Step(
             f"{position.symbol}: era",
             f"{account.era} by date, but accounts changed one by one; liquidation price in the era before",
-            "none" if price is None else shown(price),
+            _price(FORMULAS["bybit"].price, position, found),
             "Bybit help centre, New Margin Calculation (2025-09-18)",
         )
 
@@ -62,7 +63,8 @@ def _position_steps(account: Account, position: Position) -> Iterator[Step]:
     sign = "" if position.side > 0 else "-"
     yield Step(f"{name}: unrealised profit", f"{sign}{size} × {profit}", shown(position.unrealized), sources["value"])
     yield from _margin_steps(account, unit, position, name)
-    yield _funding_step(account, position)
+    if not is_delivery(position.symbol):
+        yield _funding_step(account, position)
     if unit.kind == "isolated":
         yield from _state_steps(account, unit, name)
     if unit.kind == "portfolio":
@@ -80,9 +82,12 @@ def _position_steps(account: Account, position: Position) -> Iterator[Step]:
         moved = unit.at(position.symbol, found.price)
         value = formulas.tier_value(account, moved, position.at(found.price))
         what += f" in tier {position.ladder.index(value) + 1}"
-    yield _boundary_step(f"{name}: liquidation price", position, found, what, formulas.price, sources["price"])
-    gone, what = bankruptcy_boundary(account, unit, position.symbol), "what is left of the margin"
-    yield _boundary_step(f"{name}: bankruptcy price", position, gone, what, formulas.bankruptcy_price, sources["price"])
+    line = _line(what, position, found, partial(formulas.trigger, account), unit)
+    yield Step(f"{name}: liquidation price", line, _price(formulas.price, position, found), sources["price"])
+    gone = bankruptcy_boundary(account, unit, position.symbol)
+    left = partial(formulas.bankruptcy_equity, account, symbol=position.symbol) if unit.kind != "isolated" else None
+    line = _line("what is left of the margin", position, gone, left, unit)
+    yield Step(f"{name}: bankruptcy price", line, _price(formulas.bankruptcy_price, position, gone), sources["price"])
     yield from aftermath(account, unit, position, found)
 
 
@@ -110,9 +115,8 @@ def _margin_steps(account: Account, unit: Unit, position: Position, name: str) -
     yield Step(f"{name}: tier", tier, str(number + 1), position.ladder.source)
     reserve = own.maintenance - base
     if reserve and unit.kind != "classic_cross":
-        yield Step(
-            f"{name}: closing-fee reserve", formulas.reserve_text(account, position), shown(reserve), sources["fee"]
-        )
+        formula = formulas.reserve_text(account, unit, position)
+        yield Step(f"{name}: closing-fee reserve", formula, shown(reserve), sources["fee"])
     plus = f" + {shown(reserve)}" if reserve else ""
     formula = f"{shown(value)} × {shown(row.rate)} - {shown(row.deduction)}{plus}"
     yield Step(f"{name}: maintenance margin", formula, shown(own.maintenance), sources["maintenance"])
@@ -126,16 +130,19 @@ def _state_steps(account: Account, unit: Unit, name: str) -> Iterator[Step]:
     formulas = FORMULAS[account.venue]
     sources, now = formulas.SOURCES, formulas.state(account, unit)
     profit = sum((p.unrealized for p in unit.positions), start=Fraction(0))
-    formula = f"{shown(now.equity - profit)} + {shown(profit)}"
-    yield Step(f"{name}: equity", f"margin and unrealised profit: {formula}", shown(now.equity), sources["equity"])
+    terms = Term("margin", now.equity - profit), Term("unrealised profit", profit)
+    yield Step(f"{name}: equity", _sum_text(terms), shown(now.equity), sources["equity"])
     yield from _ratio_steps(account, unit, name)
 
 
 def _pool_steps(account: Account, unit: Unit) -> Iterator[Step]:
     formulas = FORMULAS[account.venue]
     sources, now, name = formulas.SOURCES, formulas.state(account, unit), f"pool in {unit.asset}"
-    equity, maintenance = formulas.equity_terms(account, unit), formulas.maintenance_terms(account, unit)
+    equity, initial = formulas.equity_terms(account, unit), formulas.initial_terms(account, unit)
+    maintenance = formulas.maintenance_terms(account, unit)
     yield Step(f"{name}: equity", _sum_text(equity), shown(now.equity), sources["equity"])
+    if initial is not None and now.initial is not None:
+        yield Step(f"{name}: initial margin", _sum_text(initial), shown(now.initial), sources["initial"])
     yield Step(f"{name}: maintenance margin", _sum_text(maintenance), shown(now.maintenance), sources["maintenance"])
     yield from _ratio_steps(account, unit, name)
     if unit.kind == "multi_assets":
@@ -167,7 +174,8 @@ def _ratio_steps(account: Account, unit: Unit, name: str) -> Iterator[Step]:
         formula = f"{shown(now.equity)} / {shown(now.maintenance)}: {uni[1]}"
         yield Step(f"{name}: uniMMR, 1.05 is liquidation", formula, shown(uni[0]), sources["equity"])
     elif ratio is not None:
-        formula = f"{shown(now.maintenance)} / {shown(backing)}"
+        cut = "" if ratio == now.maintenance / backing else ", cut to 4 decimals"
+        formula = f"{shown(now.maintenance)} / {shown(backing)}{cut}"
         yield Step(f"{name}: margin ratio, 1 is liquidation", formula, shown(ratio), sources["trigger"])
     buffer = buffer_of(account, unit)
     if buffer is not None and now.initial is not None:
@@ -175,17 +183,22 @@ def _ratio_steps(account: Account, unit: Unit, name: str) -> Iterator[Step]:
         yield Step(f"{name}: buffer, 0 is liquidation", formula, shown(buffer), "definition")
 
 
-def _boundary_step(
-    label: str, position: Position, found: Boundary | None, what: str, rounding: Rounding, source: str
-) -> Step:
-    """Show a price as the root of the line that headroom follows in its tier."""
+def _line(
+    what: str, position: Position, found: Boundary | None, left: Callable[[Unit], Fraction] | None, unit: Unit
+) -> str:
+    """Show a price as the root of the line that headroom follows in its tier; `left` tells where it jumps instead."""
     if found is None:
-        return Step(label, f"{what} does not turn at any price", "none", source)
+        return f"{what} does not turn at any price"
+    if left is not None and left(unit.at(position.symbol, found.price)):
+        return f"{what} jumps past 0 there, where orders come into another tier"
     x = 1 / found.price if position.inverse else found.price
     mark = "/ price" if position.inverse else "× price"
-    price = rounding(position, found.price, alive_above=found.alive_above)
-    line = f"{shown(-found.slope * x)} {'+' if found.slope >= 0 else '-'} {shown(abs(found.slope))} {mark} = 0"
-    return Step(label, f"{what}: {line}", shown(price), source)
+    sign = "+" if found.slope >= 0 else "-"
+    return f"{what}: {shown(-found.slope * x)} {sign} {shown(abs(found.slope))} {mark} = 0"
+
+
+def _price(rounding: Rounding, position: Position, found: Boundary | None) -> str:
+    return "none" if found is None else shown(rounding(position, found.price, alive_above=found.alive_above))
 
 
 def _sum_text(terms: Iterable[Term]) -> str:

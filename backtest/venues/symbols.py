@@ -12,6 +12,7 @@ from backtest.errors import CoverageError, did_you_mean
 
 VENUES = ("binance", "bybit")
 
+_DELIVERY = re.compile(r".+(_\d{6}|-\d{1,2}[A-Z]{3}\d\d|USD[FGHJKMNQUVXZ]\d\d)")
 _CCXT = re.compile(r"([A-Z0-9]+)/([A-Z]+):([A-Z0-9]+)")
 
 
@@ -31,6 +32,15 @@ def normalize_symbol(symbol: str, venue: str) -> str:
     if quote == "USDC" and venue == "bybit":
         return f"{base}PERP"
     return base + quote
+
+
+def is_delivery(symbol: str) -> bool:
+    """Say whether a contract expires, and so pays no funding.
+
+    >>> is_delivery("BTCUSD_251226"), is_delivery("BTCUSDH26"), is_delivery("BTC-27MAR26"), is_delivery("BTCUSDT")
+    (True, True, True, False)
+    """
+    return _DELIVERY.fullmatch(symbol) is not None
 
 
 @cache

@@ -269,7 +269,7 @@ def test_what_orders_lose_lowers_what_the_ratio_is_taken_over() -> None:
     assert result.positions[0].buffer == text(Fraction(4900 - 111, 1110 - 111), 8)
     formulas = [step.formula for step in explain(result)]
     assert "5000 (equity) - 100 (orders)" in formulas
-    assert "111 / 4900" in formulas
+    assert "111 / 4900, cut to 4 decimals" in formulas
 
 
 @pytest.mark.parametrize(
