@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from backtest.analysis.pairs import READ
 from backtest.data.disk import write_atomic
 from backtest.data.store import Lake
 from backtest.report.html import render_model
@@ -110,7 +111,9 @@ def compare(
             seconds["replay"] = totals.replay_seconds
             say("replaying under other assumptions")
             mark = time.perf_counter()
-            others = sensitivity(study, loaded, all_jobs, workers)
+            replayed = sensitivity(study, loaded, all_jobs, workers)
+            others = {name: table.select(READ) for name, table in replayed.items()}
+            del replayed
             seconds["sensitivity"] = time.perf_counter() - mark
             say("writing the report")
             mark = time.perf_counter()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backtest.cli.live import live_replay
+from backtest.cli.memory import return_what_is_freed
 from backtest.cli.output import LAKE, Json, LakeFolder, note, print_table, say, say_json
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ def _run(
     from backtest.engine.compile import is_compiled
     from backtest.study.unfinished import INTERRUPTED, interrupted
 
+    return_what_is_freed()
     if not is_compiled():
         note("compiling the replay for this machine: about a minute, once")
     try:

@@ -106,8 +106,8 @@ def _deviation(
 
 def refused_actions(folder: Path) -> list[Row]:
     """Count what rules asked for and the venue would have refused, in the runs whose rows are kept."""
-    actions = pq.read_table(folder / "actions.parquet", columns=["run_id", "rule", "verb", "status"])
-    actions = actions.filter(pc.not_equal(actions["status"], "done"))
+    refused = pc.field("status") != "done"
+    actions = pq.read_table(folder / "actions.parquet", columns=["run_id", "rule", "verb", "status"], filters=refused)
     strategy = pc.list_element(pc.split_pattern(actions["run_id"], "/", max_splits=1), 0)
     keys = ["strategy", "rule", "verb", "status"]
     counted = actions.append_column("strategy", strategy).group_by(keys).aggregate([([], "count_all")])
@@ -127,14 +127,16 @@ def refused_actions(folder: Path) -> list[Row]:
 def large_fills(loaded: Sequence[SymbolData], outcomes: pa.Table, folder: Path) -> list[Row]:
     """Count fills above 1 % of what was traded in their bar: entries of all runs, others where rows are kept."""
     rows: list[Row] = []
-    fills = pq.read_table(folder / "fills.parquet", columns=["symbol", "time_ms", "cost_e8", "cause"])
+    texts = ["symbol", "cause"]
+    fills = pq.read_table(folder / "fills.parquet", columns=[*texts, "time_ms", "cost_e8"], read_dictionary=texts)
+    runs = outcomes.select(["symbol", "exit_reason", "entry_ms", "entry_notional_e8"])
     for data in loaded:
-        entered = outcomes.filter(
-            pc.and_(pc.equal(outcomes["symbol"], data.symbol), pc.not_equal(outcomes["exit_reason"], "refused"))
+        entered = runs.filter(
+            pc.and_(pc.equal(runs["symbol"], data.symbol), pc.not_equal(runs["exit_reason"], "refused"))
         )
         mine = fills.filter(pc.equal(fills["symbol"], data.symbol))
         forced = mine.filter(pc.equal(mine["cause"], "liquidation"))
-        others = mine.filter(pc.invert(pc.is_in(mine["cause"], pa.array(["liquidation", "entry"]))))
+        others = mine.filter(pc.and_(pc.not_equal(mine["cause"], "liquidation"), pc.not_equal(mine["cause"], "entry")))
         for what, table, time, value in (
             ("entries", entered, "entry_ms", "entry_notional_e8"),
             ("forced closes", forced, "time_ms", "cost_e8"),
