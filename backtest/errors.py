@@ -11,6 +11,8 @@
     ├── SourceError          9   a remote source did not deliver
     └── InvariantError      70   our own fault: a law of the ledger does not hold
 
+The command line adds 10: a file or folder that the system does not let us read or write.
+
 An error carries every problem found, not the first one. A problem says where, what and what to do next.
 """
 

@@ -13,6 +13,7 @@ from backtest.cli import data, lookahead, margin, rules, runs, simplified, study
 from backtest.cli.output import print_problems, say
 from backtest.errors import BacktestError, Problem, UsageError
 
+NO_ACCESS = 10  # a file or folder that the system does not let us read or write
 INTERRUPTED = 130  # what typer gives for Ctrl-C: 128 + SIGINT, as shells count it
 
 app = typer.Typer(
@@ -61,6 +62,12 @@ def run(argv: Sequence[str]) -> int:
         # The reader of our output left, such as `head`; what remains to be flushed must not fail again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.filename is None:
+            raise
+        what = f"cannot be read or written ({error.strerror})"
+        print_problems([Problem(str(error.filename), what, "check the path, its rights and the space left")])
+        return NO_ACCESS
     if code == INTERRUPTED:
         print_problems([Problem("", "interrupted", "call the same command again to go on")])
     return code if isinstance(code, int) else 0

@@ -195,7 +195,9 @@ def _print_steps(steps: Sequence[Step]) -> None:
 
 def _print_figures(columns: dict[str, dict[str, str | None]]) -> None:
     """Print one row a figure and one column an account or a position."""
-    names = next(iter(columns.values()), {})
+    if not columns:
+        return
+    names = next(iter(columns.values()))
     rows = [(name.replace("_", " "), *(column[name] for column in columns.values())) for name in names]
     print_table(("", *columns), rows)
 
@@ -203,8 +205,19 @@ def _print_figures(columns: dict[str, dict[str, str | None]]) -> None:
 def _read_json(file: Path) -> Any:
     try:
         text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_without_repeats)
     except OSError as error:
         raise AccountError.at(file, f"cannot be read ({error.strerror})", "check the path") from None
+    except RecursionError:
+        raise AccountError.at(file, "is not an account: lists within lists without end", "mend the file") from None
     except ValueError as error:
         raise AccountError.at(file, f"is not JSON: {error}", "mend the file") from None
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Build an object whose keys are written once: of two values, nobody knows which was meant."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f'the key "{next(name for name in names if names.count(name) > 1)}" is there twice')
+    return content

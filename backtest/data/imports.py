@@ -50,6 +50,8 @@ def import_path(
         done(results)
         return ImportReport(tuple(results), ())
     files = [file for file in sorted(path.rglob("*")) if file.is_file()]
+    if not files:
+        raise DataError(Problem(str(path), "holds no files", "check the path"))
     known = [(reader, file) for file in files if (reader := reader_of(file)) is not None]
     problems: list[Problem] = []
     all_results: list[MergeResult] = []

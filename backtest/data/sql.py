@@ -47,7 +47,7 @@ def query(lake_root: Path, sql: str, report_dir: Path | None = None) -> pa.Table
         try:
             statements = database.extract_statements(sql)
             if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-                raise UsageError(Problem("SQL", f"is {len(statements)} statements or no SELECT", "write one SELECT"))
+                raise UsageError(Problem("SQL", "is not one SELECT", "write one SELECT"))
             names = _table_names(database, sql)
             paths = [path for name in names for path in _make_view(database, lake, report_dir, name)]
             listed = ", ".join(_text(path) for path in paths)

@@ -16,10 +16,11 @@ from decimal import Decimal, InvalidOperation
 from typing import TypeVar, cast
 
 from backtest.errors import Problem, StudyError, did_you_mean
-from backtest.units import duration_ms, duration_text, time_ms, to_e8
+from backtest.units import DAY_MS, duration_ms, duration_text, time_ms, to_e8
 
 T = TypeVar("T")
 Convert = Callable[[object], T]
+LONGEST_MS = 36_500 * DAY_MS
 
 # Keys that belong to the form of a study, but have no effect yet: refused, so that nobody believes they work.
 LATER = frozenset(
@@ -255,7 +256,7 @@ def money(high: str) -> Convert[int]:
 
 
 def duration(low_ms: int) -> Convert[int]:
-    """Read a duration such as "30d" as milliseconds, at least `low_ms`."""
+    """Read a duration such as "30d" as milliseconds, at least `low_ms` and at most a hundred years."""
 
     def convert(raw: object) -> int:
         try:
@@ -264,6 +265,8 @@ def duration(low_ms: int) -> Convert[int]:
             raise BadValueError(f"is {show(raw)}, not a duration", 'write it as "30d", "8h" or "2m"') from None
         if ms < low_ms:
             raise BadValueError(f"is {show(raw)}, too short", f"take {duration_text(low_ms)} or more")
+        if ms > LONGEST_MS:
+            raise BadValueError(f"is {show(raw)}, too long", f"take {duration_text(LONGEST_MS)} or less")
         return ms
 
     return convert

@@ -19,7 +19,7 @@ from backtest.venues.account import (
     Position,
     Slice,
 )
-from backtest.venues.exact import cut
+from backtest.venues.exact import cut, text
 from backtest.venues.fees import taker_fee_e8
 from backtest.venues.fields import Fields
 from backtest.venues.ladder import Ladder
@@ -66,6 +66,7 @@ STABLE_ASSETS = ("USDT", "USDC", "BUSD", "FDUSD", "USD")
 SIDES = {"long": 1, "short": -1}
 ORDER_SIDES = {"buy": 1, "sell": -1}
 ENTRY_DECIMALS = 8
+MOST_DECIMALS = Fraction(30)
 ONE = Fraction(1)
 VIP_LEVELS = range(10)
 LARGEST_FEE = Fraction("0.1")  # more is a percentage written by mistake
@@ -257,11 +258,13 @@ class _Reader(Fields):
     def entry_price(self, where: str, row: Mapping[str, Any]) -> Fraction | None:
         """Read the entry price; Binance keeps 8 decimals of it, older payloads fewer."""
         entry = self.number(where, row, "entry_price", above=Fraction(0))
-        decimals = self.number(where, row, "entry_price_decimals", least=Fraction(0), missing=Fraction(ENTRY_DECIMALS))
+        decimals = self.number(
+            where, row, "entry_price_decimals", least=Fraction(0), most=MOST_DECIMALS, missing=Fraction(ENTRY_DECIMALS)
+        )
         if entry is None or decimals is None or self.venue != "binance":
             return entry
         if decimals.denominator != 1 or not cut(entry, int(decimals)):
-            return self.fault(f"{where}.entry_price_decimals", f"{decimals} decimals cannot hold the entry price")
+            return self.fault(f"{where}.entry_price_decimals", f"{text(decimals)} decimals cannot hold the entry price")
         return cut(entry, int(decimals))
 
     def leverage(self, where: str, row: Mapping[str, Any]) -> Fraction | None:

@@ -12,6 +12,7 @@ from backtest.venues.margin import Arithmetic, Formulas, margin_formulas
 
 AMOUNT_DECIMALS = 8
 LONGEST_EXPONENT = 30
+LONGEST_TEXT = 100
 
 Function = Callable[[Fraction], Fraction]
 
@@ -26,6 +27,8 @@ def to_fraction(value: object) -> Fraction:
         raise ValueError(f'is the float {value!r}; write the decimal string "{value!r}"')
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise ValueError(f'is {value!r}; write a decimal string such as "0.1"')
+    if len(str(value)) > LONGEST_TEXT:
+        raise ValueError(f'"{str(value)[:12]}..." is not a number in range')
     try:
         number = Decimal(value)
     except InvalidOperation:

@@ -175,3 +175,57 @@ def test_sql_that_cannot_be_run_is_one_line(argv: list[str], what: str, refused:
     code, lines = refused("data", "sql", *argv)
     assert (code, len(lines)) == (2, 1)
     assert what in lines[0]
+
+
+# --- what cannot be read at all --------------------------------------------------------------------------------------
+
+NAMED = ("--venue", "binance", "--table", "klines", "--symbol", "BTCUSDT", "--interval", "1h")
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"", "bars.csv: is empty; fetch the file again"),
+        (b" \n\n", "bars.csv: is empty; fetch the file again"),
+        ("time,open,high,low,close\n".encode("utf-16"), "bars.csv: is not UTF-8 text; save it as UTF-8"),
+        (b"time,open,high,low,close\n", "bars.csv: has column names and no rows"),
+    ],
+)
+def test_a_file_without_rows_gets_one_line(content: bytes, what: str, refused: Refused) -> None:
+    Path("bars.csv").write_bytes(content)
+    code, lines = refused("data", "import", "bars.csv", *NAMED)
+    assert (code, len(lines)) == (4, 1)
+    assert what in lines[0]
+    assert not Path("datasets").exists()
+
+
+def test_an_interval_that_is_none_is_refused(refused: Refused) -> None:
+    Path("bars.csv").write_text(f"time,open,high,low,close\n{START},1,1,1,1\n")
+    code, lines = refused("data", "import", "bars.csv", *NAMED[:-1], "1x")
+    assert (code, len(lines)) == (2, 1)
+    assert "'1x' is not a duration" in lines[0]
+
+
+def test_a_folder_without_files_is_refused(refused: Refused) -> None:
+    Path("nothing").mkdir()
+    code, lines = refused("data", "import", "nothing", "--venue", "binance")
+    assert (code, lines) == (4, ["error: nothing: holds no files; check the path"])
+
+
+@pytest.mark.parametrize(
+    "command", [("ls",), ("check",), ("sql", "select * from klines"), ("import", "bars.csv", *NAMED)]
+)
+def test_a_lake_that_is_a_file_gets_one_line(command: tuple[str, ...], refused: Refused) -> None:
+    Path("bars.csv").write_text(f"time,open,high,low,close\n{START},1,1,1,1\n")
+    Path("lake").write_text("not a folder")
+    code, lines = refused("data", *command, "--lake", "lake")
+    assert (code, len(lines)) == (10, 1)
+    assert lines[0].startswith("error: ")
+    assert "lake" in lines[0]
+    assert "cannot be read or written" in lines[0]
+
+
+def test_a_manifest_that_is_a_folder_gets_one_line(refused: Refused) -> None:
+    Path("lake/manifest.json").mkdir(parents=True)
+    code, lines = refused("data", "ls", "--lake", "lake")
+    assert (code, len(lines)) == (10, 1)

@@ -152,3 +152,17 @@ def test_a_raw_answer_of_a_venue_is_taken_with_the_balance_of_its_pool(
     code, lines = refused("margin", "raw.json", "--from", "bybit")
     assert (code, len(lines)) == (8, 1)
     assert "raw.json" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        ('{"venue": "binance", "venue": "bybit"}', 'is not JSON: the key "venue" is there twice'),
+        ("[" * 100_000 + "]" * 100_000, "lists within lists without end"),
+    ],
+)
+def test_a_file_that_can_be_read_in_two_ways_or_none_is_refused(content: str, what: str, refused: Refused) -> None:
+    Path("account.json").write_text(content)
+    code, lines = refused("margin", "account.json")
+    assert (code, len(lines)) == (8, 1)
+    assert what in lines[0]

@@ -202,6 +202,7 @@ def test_params_json_is_canonical() -> None:
         ("entries.horizon", "30m", 'entries.horizon: is "30m", not a multiple of interval'),
         ("entries.horizon", "5x", 'entries.horizon: is "5x", not a duration'),
         ("entries.every", "0h", 'entries.every: is "0h", too short'),
+        ("entries.horizon", "9999999d", 'entries.horizon: is "9999999d", too long; take 36500d or less'),
         ("entries.side", ["up"], 'entries.side: is "up"'),
         ("entries.leverage", [0], "entries.leverage: is 0, out of range; take 1 to 1000"),
         ("entries.leverage", [Decimal("2.555")], "entries.leverage: is 2.555, which has too many decimals"),

@@ -44,6 +44,18 @@ BAD = {
     "boolean": (account({"qty": True}), "positions[0].qty: is True"),
     "missing": (account({"entry_price": None}), "positions[0].entry_price: is missing"),
     "leverage missing": (account({"leverage": None}), "positions[0].leverage: is missing"),
+    "decimals without end": (
+        account({"entry_price_decimals": "1000000000"}),
+        "positions[0].entry_price_decimals: 1000000000 is above 30",
+    ),
+    "part of a decimal": (
+        account({"entry_price_decimals": "1.5"}),
+        "positions[0].entry_price_decimals: 1.5 decimals cannot hold the entry price",
+    ),
+    "digits without end": (
+        account({"qty": "9" * 5000}),
+        'positions[0].qty: "999999999999..." is not a number in range',
+    ),
     "leverage under one": (account({"leverage": "0.5"}), "positions[0].leverage: 0.5 is below 1"),
     "leverage over the tier": (account({"leverage": "151"}), "151x is over the tier's maximum of 150x"),
     "leverage over a higher tier": (

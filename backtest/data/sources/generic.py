@@ -55,6 +55,8 @@ def read(path: Path, options: ImportOptions) -> list[Rows]:
     names, load = open_table(path, options.header)
     columns = _columns(path, table, names, options)
     data = load(list(dict.fromkeys(own for own in columns.values() if own in names)))
+    if not data.num_rows:
+        raise DataError(Problem(path.name, "has column names and no rows"))
     time, unit = as_times(path.name, columns["time"], data[columns["time"]], options.time_unit)
     values = {
         name: as_floats(path.name, own, data[own]) if own in names else np.full(len(time), float(own))
@@ -70,7 +72,7 @@ def read(path: Path, options: ImportOptions) -> list[Rows]:
     if table.name not in BAR_TABLES:
         return split
     interval = options.interval or _interval(path, split, unit)
-    return [replace(part, dataset=part.dataset._replace(interval=interval)) for part in split]
+    return [replace(part, dataset=part.dataset._replace(interval=interval).check()) for part in split]
 
 
 def _said(path: Path, options: ImportOptions) -> Table:
@@ -100,11 +102,22 @@ def open_table(path: Path, header: Sequence[str] | None) -> tuple[list[str], Loa
         content = read_plain(path)
     else:
         raise UsageError(Problem(path.name, "is not a CSV, Parquet, feather, zip or csv.gz file"))
+    _check_text(path, content)
 
     def load(wanted: Sequence[str]) -> pa.Table:
         return read_csv(path.name, content, header, dict.fromkeys(wanted), header=header is None)
 
     return list(header or header_of(content)), load
+
+
+def _check_text(path: Path, content: bytes) -> None:
+    """Refuse what has no column names to look for."""
+    if not content.strip():
+        raise DataError(Problem(path.name, "is empty", "fetch the file again from its source"))
+    try:
+        content.partition(b"\n")[0].decode("utf-8")
+    except UnicodeDecodeError:
+        raise DataError(Problem(path.name, "is not UTF-8 text", "save it as UTF-8")) from None
 
 
 def _columns(path: Path, table: Table, names: Sequence[str], options: ImportOptions) -> dict[str, str]:
