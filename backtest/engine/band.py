@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from backtest.engine import cells as at
 from backtest.engine.compile import inlined, inner
-from backtest.engine.glance import UNIT, slack
+from backtest.engine.glance import UNIT, about_tier, slack
 from backtest.engine.margin import PPM, RATIO_PPM_MAX
 from backtest.engine.plan import INT64_MIN
 
@@ -53,14 +53,11 @@ def positive(within: Range, line: Line, off: float) -> Range:
 def lines(tape: Market, run: Run, price: int, wallet: float) -> tuple[Range, Line, Line, Line]:
     """Give the range of notionals of the tier at a mark, and equity, maintenance and initial margin in it."""
     notional = float(run.qty) * UNIT * float(price)
-    last = tape.tiers[run.table, 0].count - 1
-    k = 0
-    while k < last and notional > float(tape.tiers[run.table, k].cap_e8):
-        k += 1
+    k = about_tier(tape, run, notional)
     row = tape.tiers[run.table, k]
     low = float(tape.tiers[run.table, k - 1].cap_e8) * (1.0 + 1e-12) + 1.0 if k > 0 else 0.0
     high = notional * REACH
-    if k < last:
+    if k < tape.tiers[run.table, 0].count - 1:
         high = min(high, float(row.cap_e8) * (1.0 - 1e-12) - 1.0)
     side, reserve = float(run.side), float(run.fee_reserve)
     equity = wallet - side * float(run.cost), side

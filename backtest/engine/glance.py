@@ -13,10 +13,11 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from backtest.engine import cells as at
-from backtest.engine.compile import inner
+from backtest.engine.compile import inlined, inner
 from backtest.engine.margin import RATIO_PPM_MAX, buffer_ppm, ratio_ppm
 from backtest.engine.plan import BUFFER_BELOW, INT64_MIN, MARGIN_RATIO_ABOVE
 from backtest.engine.position import measure_at
+from backtest.venues.margin import Arithmetic, margin_formulas
 
 if TYPE_CHECKING:
     from backtest.engine.ledger import Plan, Run
@@ -27,20 +28,55 @@ UNIT = 1e-8
 ONE = 100_000_000
 
 
+@inlined
+def _same(value: float) -> float:
+    return value
+
+
+@inlined
+def _times(value: float, rate: float) -> float:
+    return value * (rate * UNIT)
+
+
+@inlined
+def _share(value: float, numerator: float, denominator: float) -> float:
+    return value * numerator / denominator
+
+
+@inlined
+def _charge(amount: float, fee: float, numerator: float, denominator: float) -> float:
+    return _share(_times(amount, fee), numerator, denominator)
+
+
+_FORMULAS = margin_formulas(
+    Arithmetic(one=100.0, product=_times, down=_same, up=_same, times_up=_times, share_up=_share, charge_up=_charge),
+    inlined,
+)
+_profit, _maintenance, _initial = _FORMULAS.profit, _FORMULAS.maintenance, _FORMULAS.initial
+
+
+@inlined
+def about_tier(tape: Market, run: Run, notional: float) -> int:
+    """Give the tier row of a notional, or the next to it within what floats err."""
+    k = 0
+    last = tape.tiers[run.table, 0].count - 1
+    while k < last and notional > float(tape.tiers[run.table, k].cap_e8):
+        k += 1
+    return k
+
+
 @inner
 def glance(tape: Market, run: Run, price: int) -> Glance:
     """Give equity, maintenance, initial margin and notional at a mark, as floats in units of 1e-8."""
-    notional = float(run.qty) * UNIT * float(price)
-    profit = notional - float(run.cost) if run.side > 0 else float(run.cost) - notional
-    last = tape.tiers[run.table, 0].count - 1
-    k = 0
-    while k < last and notional > float(tape.tiers[run.table, k].cap_e8):
-        k += 1
-    row = tape.tiers[run.table, k]
+    notional = _times(float(run.qty), float(price))
+    row = tape.tiers[run.table, about_tier(tape, run, notional)]
     reserve = float(run.fee_reserve)
-    maintenance = notional * (float(row.rate_e8) * UNIT) - float(row.deduction_e8) + reserve
-    initial = notional * 100.0 / float(run.leverage_e2) + reserve
-    return float(run.balance[at.MARGIN]) + profit, maintenance, initial, notional
+    return (
+        float(run.balance[at.MARGIN]) + _profit(run.side, notional, float(run.cost)),
+        _maintenance(notional, float(row.rate_e8), float(row.deduction_e8), reserve),
+        _initial(notional, float(run.leverage_e2), reserve),
+        notional,
+    )
 
 
 @inner

@@ -1,7 +1,8 @@
 """The margin formulas, written once; how to multiply and round is passed in.
 
-The replay takes them with integers at 1e-8, a direction for each rounding, and compiles them. The account calculator
-takes them with exact fractions and the roundings of the venue. So both decide by the same terms:
+The replay takes them with integers at 1e-8, a direction for each rounding, and compiles them; and once more with floats
+for the glance that tells it what to skip. The account calculator takes them with exact fractions and the roundings of
+the venue. So all decide by the same terms:
 
 value        = size x price; inverse contracts: size / price, in coin
 profit       = direction x (value - cost)
@@ -24,7 +25,7 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
-Number = TypeVar("Number", int, Fraction)
+Number = TypeVar("Number", int, float, Fraction)
 Product = TypeVar("Product")
 Function = TypeVar("Function", bound=Callable[..., Any])
 
