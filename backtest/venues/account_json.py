@@ -123,9 +123,10 @@ class _Reader(Fields):
             or Fraction(0),
             vip_level=self.whole("account", self.content, "vip_level", VIP_LEVELS),
         )
+        self.unused_tiers()
         self.problems += mode_problems(account)
         if self.problems:
-            raise AccountError(*self.problems)
+            raise AccountError(*dict.fromkeys(self.problems))
         return account
 
     # --- whole account ------------------------------------------------------------------------------------------
@@ -162,9 +163,11 @@ class _Reader(Fields):
         index_price = self.number(where, row, "index_price", above=Fraction(0), missing=default)
         slices = self.slices(f"{where}.ratio", row.get("ratio"))
         haircut = self.number(where, row, "exchange_haircut", least=Fraction(0), most=Fraction(1), optional=True)
-        if asset is None or amount is None or index_price is None or slices is None:
+        if asset is None:
             return None
-        return Collateral(asset, amount, index_price, slices, haircut)
+        # A value that was at fault is replaced, so that what depends on the others is still checked.
+        whole = (Slice(Fraction(0), None, ONE),)
+        return Collateral(asset, amount or Fraction(0), index_price or default, slices or whole, haircut)
 
     def slices(self, where: str, ratio: object) -> tuple[Slice, ...] | None:
         if not isinstance(ratio, list):
@@ -330,8 +333,18 @@ class _Reader(Fields):
         known = "exact" if self.as_of_ms is None else fidelity(tables, self.as_of_ms, self.as_of_ms)
         return days if known == "exact" else f"{days}, {known} on the day of the account"
 
+    def unused_tiers(self) -> None:
+        """Refuse a table that nothing held goes by while something held has none: its symbol is misspelt."""
+        rows = [row for key in ("positions", "orders") for _, row in self.objects(key, quiet=True)]
+        held = {symbol for row in rows if (symbol := self.spelling(row.get("symbol")))}
+        stated = self.stated_tiers()
+        if not held <= stated.keys():
+            for symbol in sorted(stated.keys() - held):
+                self.fault(f"account.tiers.{symbol}", "nothing is held in it", did_you_mean(symbol, held))
+
     def stated_tiers(self) -> dict[str, Any]:
-        tiers = self.content.get("tiers") or {}
+        tiers = self.content.get("tiers")
+        tiers = {} if tiers is None else tiers
         if not isinstance(tiers, Mapping):
             self.fault("account.tiers", "is not an object of symbols")
             return {}
@@ -345,5 +358,5 @@ class _Reader(Fields):
         for number, row in enumerate(rows, start=1):
             self.keys(f"{where} tier {number}", row, TIER_KEYS)
             for key in TIER_KEYS:
-                self.number(f"{where} tier {number}", row, key, optional=key != "rate")
+                self.number(f"{where} tier {number}", row, key, least=Fraction(0), optional=key != "rate")
         return [dict(row) for row in rows] if len(self.problems) == before else []

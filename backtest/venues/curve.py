@@ -135,10 +135,13 @@ def _qty_of(one: Position, notional: str) -> str:
     value = _amount_of(notional, "--notional")
     if value <= 0:
         raise UsageError.at("--notional", f"{notional} is not above 0")
-    return text(cut(value / one.contract_size, 0) if one.inverse else cut(value / one.entry_price))
+    qty = cut(value / one.contract_size, 0) if one.inverse else cut(value / one.entry_price)
+    if not qty:
+        raise UsageError.at("--notional", f"{notional} is less than the smallest position", "give more")
+    return text(qty)
 
 
-def _amount_of(value: str, where: str = "--margin") -> Fraction:
+def _amount_of(value: str, where: str = "--extra-margin") -> Fraction:
     try:
         return to_fraction(value)
     except ValueError as error:

@@ -166,3 +166,16 @@ def test_a_file_that_can_be_read_in_two_ways_or_none_is_refused(content: str, wh
     code, lines = refused("margin", "account.json")
     assert (code, len(lines)) == (8, 1)
     assert what in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        (["--notional", "0.000000000001"], "--notional: 0.000000000001 is less than the smallest position"),
+        (["--qty", "1", "--margin-mode", "cross", "--extra-margin", "x"], "--extra-margin: 'x' is not a decimal"),
+    ],
+)
+def test_liq_names_the_flag_that_was_given(options: list[str], what: str, refused: Refused) -> None:
+    code, lines = refused(*LIQ, *options)
+    assert (code, len(lines)) == (2, 1)
+    assert what in lines[0]

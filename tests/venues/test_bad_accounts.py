@@ -171,6 +171,23 @@ BAD = {
         account(tiers={"BTCUSDT": [{"cap": "10", "rate": "0.1"}, {"cap": "5", "rate": "0.2"}]}),
         "account.tiers.BTCUSDT tier 2: its cap is not above its floor",
     ),
+    "ladder of another symbol": (
+        account(tiers={"BTCUSTD": [{"rate": "0.1"}]}),
+        'account.tiers.BTCUSTD: nothing is held in it; did you mean "BTCUSDT"?',
+    ),
+    "ladder with a negative deduction": (
+        account(tiers={"BTCUSDT": [{"rate": "0.1", "deduction": "-5"}]}),
+        "account.tiers.BTCUSDT tier 1.deduction: -5 is below 0",
+    ),
+    "ladders in a list": (account(tiers=[]), "account.tiers: is not an object of symbols"),
+    "a ratio over one": (
+        account(margin_mode="cross", collateral=[USDT | {"ratio": "2"}]),
+        "collateral[0].ratio: 2 is above 1",
+    ),
+    "a balance that is none": (
+        account(margin_mode="cross", collateral=[USDT | {"amount": "nan"}]),
+        "collateral[0].amount: 'nan' is not a number in range",
+    ),
     "float in a ladder": (account(tiers={"BTCUSDT": [{"cap": "10", "rate": 0.1}]}), "is the float 0.1"),
     "not an object": ([], "account: is not a JSON object"),
 }
