@@ -13,6 +13,7 @@ from backtest.venues.formulas import FORMULAS
 from backtest.venues.report import Result, buffer_of, compute, unit_of
 
 POINTS = 61
+LEAST_QTY = "0.00000001"
 MODES = ("isolated", "cross", "multi_assets")
 BEYOND = Fraction(1, 4)  # share of the way from entry to bankruptcy that is drawn beyond each end
 
@@ -111,13 +112,13 @@ def liquidation_curve(
     position: dict[str, Any] = {
         "symbol": symbol,
         "side": side,
-        "qty": qty if qty is not None else "1",
+        "qty": qty if qty is not None else LEAST_QTY,
         "entry_price": entry_price,
         "mark_price": entry_price,
         "leverage": leverage,
     }
     account: dict[str, Any] = {"venue": venue, "as_of": as_of, "margin_mode": "isolated", "positions": [position]}
-    if notional is not None:
+    if notional is not None:  # the contract is looked up with a quantity that every tier allows
         position["qty"] = _qty_of(compute(account).source.positions[0], notional)
     if margin_mode == "isolated":
         position["extra_margin"] = extra_margin

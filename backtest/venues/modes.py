@@ -56,12 +56,14 @@ def _leverage(account: Account) -> Iterator[Problem]:
             if not known or (account.venue == "bybit" and account.era != "classic"):
                 yield Problem(f"{where}.leverage", "is missing")
             continue
-        allowed = position.ladder.row(position.value).max_leverage  # above the last cap: of the last tier
+        # A venue checks an order, and a change of leverage; a position may then grow into a tier that allows less.
+        value = min(position.value, position.entry_value)
+        allowed = position.ladder.row(value).max_leverage  # above the last cap: of the last tier
         if allowed is not None and position.leverage > allowed:
             yield Problem(
                 f"{where}.leverage",
                 f"{text(position.leverage)}x is over the tier's maximum of {text(allowed)}x "
-                f"at a value of {text(position.value, 2)} {position.settle_asset}",
+                f"at a value of {text(value, 2)} {position.settle_asset}",
                 "lower the leverage or the quantity",
             )
 

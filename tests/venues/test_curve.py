@@ -105,3 +105,10 @@ def test_wrong_arguments_are_told() -> None:
         curve(notional="-1")
     with pytest.raises(AccountError, match="over the tier's maximum of 50x"):
         curve(notional="10000000", leverage="100")
+
+
+def test_a_small_position_in_a_dear_coin_may_have_the_leverage_of_its_own_tier() -> None:
+    """One coin of 60,000 lies over the 50,000 of the first tier, which alone allows 125x; 1,000 does not."""
+    drawn = curve(entry_price="60000", leverage="125", notional="1000", as_of="2024-05-30")
+    figures = drawn.result.positions[0]
+    assert (figures.tier, figures.liquidation_price) == (1, "59759.03614458")  # 60000 (1 - 1/125) / (1 - 0.004)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from backtest.errors import AccountError
 from backtest.venues.exact import text
 from backtest.venues.explain import explain
 from backtest.venues.report import compute
@@ -302,3 +303,16 @@ def test_every_step_of_an_explanation_has_a_source(venue: str) -> None:
     steps = explain(compute(account(position(), venue=venue)))
     assert all(step.label and step.formula and step.result and step.source for step in steps)
     assert {step.label.split(": ")[1] for step in steps} >= {"value", "tier", "liquidation price", "equity"}
+
+
+@pytest.mark.parametrize(("entry", "mark", "tier"), [("1000", "1100", 2), ("1100", "1000", 1)])
+def test_a_position_keeps_its_leverage_when_the_mark_carries_it_over_a_cap(entry: str, mark: str, tier: int) -> None:
+    """49 coins at 1000 are in tier 1, which allows 50x; at 1100 in tier 2, which allows 20x."""
+    held = position(qty="49", entry_price=entry, mark_price=mark, leverage="50")
+    for venue in ("binance", "bybit"):
+        assert compute(account(held, venue=venue, margin_mode="isolated")).positions[0].tier == tier
+
+
+def test_leverage_over_a_tier_that_both_entry_and_mark_lie_in_is_refused() -> None:
+    with pytest.raises(AccountError, match="50x is over the tier's maximum of 20x at a value of 60000 USDT"):
+        compute(account(position(qty="60", mark_price="1100", leverage="50")))
