@@ -47,7 +47,9 @@ def liq(
     venue: Annotated[str, typer.Option(help="binance or bybit.")] = "binance",
     notional: Annotated[str | None, typer.Option(help="Value of the position at entry, in quote.")] = None,
     qty: Annotated[str | None, typer.Option(help="Quantity instead of the value: base coin, or contracts.")] = None,
-    margin_mode: Annotated[str, typer.Option(help="isolated, or cross with nothing else in the pool.")] = "isolated",
+    margin_mode: Annotated[
+        str, typer.Option(help="isolated; cross or multi_assets with nothing else in the pool.")
+    ] = "isolated",
     extra_margin: Annotated[str, typer.Option(help="Margin beyond entry value / leverage.")] = "0",
     as_of: Annotated[str | None, typer.Option(help="UTC date of the rules; default: the newest known.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write the drawing as a page.")] = None,

@@ -119,7 +119,8 @@ def narrate(story: Story) -> Iterator[str]:
 
 def _funding(event: Event) -> str:
     word = "paid" if event.funding_before_e8 >= 0 else "received"
-    return f"funding: {e8_text(abs(event.funding_before_e8))} {word} in {event.settlements} settlements"
+    often = "1 settlement" if event.settlements == 1 else f"{event.settlements} settlements"
+    return f"funding: {e8_text(abs(event.funding_before_e8))} {word} in {often}"
 
 
 def _event(event: Event) -> Iterator[str]:
