@@ -246,7 +246,9 @@ OUTCOMES = Table(
         Column("baseline_notional_hours_paired_e2", "int64", "the baseline's, while this run was open too"),
         Column("min_buffer_ppm", "int64", "least buffer at a segment extreme", null=True),
         Column("max_margin_ratio_ppm", "int64", "largest margin ratio at a segment extreme", null=True),
-        Column("margin_to_survive_e8", "int64", "least extra margin at entry that saves a liquidated hold", null=True),
+        Column(
+            "margin_to_survive_e8", "int64", "least extra margin at entry with which a liquidated run lives", null=True
+        ),
         Column("actions", "int64", "actions done"),
         Column("refused", "int64", "actions refused"),
         Column("tier_fidelity", "text", "worst of the tables in force: " + ", ".join(TIER_FIDELITY)),

@@ -42,8 +42,9 @@ class Crew:
         entries: Rows,
         *,
         script: Rows | None,
-        keep: Keep,
-        progress: Callable[[int], None],
+        keep: Keep = "liquidated",
+        record: bool = True,
+        progress: Callable[[int], None] | None = None,
     ) -> Batch:
         """Replay entries in parts; give what `engine.batch.replay_batch` gives, whatever the number of workers.
 
@@ -52,18 +53,21 @@ class Crew:
         size = max(PART_RUNS, -(-len(entries) // (PARTS_A_WORKER * self.workers)))
         starts = range(0, len(entries), size)
         futures = [
-            self.pool.submit(replay_batch, market, plan, rules, entries[i : i + size], script=script, keep=keep)
+            self.pool.submit(
+                replay_batch, market, plan, rules, entries[i : i + size], script=script, keep=keep, record=record
+            )
             for i in starts
         ]
         return _joined(starts, _finished(futures, progress))
 
 
-def _finished(futures: Sequence[Future[Batch]], progress: Callable[[int], None]) -> list[Batch]:
+def _finished(futures: Sequence[Future[Batch]], progress: Callable[[int], None] | None) -> list[Batch]:
     done = []
     try:
         for future in futures:
             done.append(future.result())
-            progress(len(done[-1].outcomes))
+            if progress is not None:
+                progress(len(done[-1].outcomes))
     except BaseException:
         for future in futures:
             future.cancel()

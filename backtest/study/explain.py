@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,8 +10,6 @@ import pyarrow as pa
 from backtest.analysis.money import Money
 from backtest.data.store import Lake
 from backtest.study.archive import decisions
-from backtest.study.least_margin import least_margin_e8
-from backtest.study.naming import HOLD
 from backtest.study.results import Results
 from backtest.study.runner import load_symbol, study_jobs, terms
 from backtest.study.single_runs import run_money
@@ -32,8 +30,7 @@ class Explanation:
 def explain(results: Results, run_id: str, lake: Path) -> Explanation:
     """Explain a run of a finished study.
 
-    Its rows are read where they were kept, else made again by replaying it. For a liquidated run under a strategy the
-    margin to survive is sought.
+    Its rows are read where they were kept, else made again by replaying it.
     """
     study = results.study
     outcome, hold = results.outcome(run_id), results.outcome(hold_id(run_id))
@@ -46,8 +43,6 @@ def explain(results: Results, run_id: str, lake: Path) -> Explanation:
     story = tell(study, data, outcome, Ledger.of(tables), hold)
     if outcome["exit_reason"] == "refused":
         return Explanation(story, None, None, changed)
-    if outcome["liquidated"] and outcome["strategy"] != HOLD:
-        story = replace(story, own_margin_to_survive_e8=least_margin_e8(study, data, all_jobs, outcome))
     lived = life(data.result.tape, outcome, tables["transfers"], tables["fills"])
     bars = trace(data.result.tape, data.market, terms(study), lived)
     return Explanation(story, bars, run_money(data, outcome, tables), changed)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from backtest.study.naming import HOLD
 from backtest.study.story import Event, Liquidation, Story
 from backtest.units import e8_text, time_text
 
@@ -63,7 +64,7 @@ def facts(story: Story) -> dict[str, Any]:
         "events": [asdict(event) for event in story.events],
         "liquidation": None if story.liquidation is None else asdict(story.liquidation),
         "margin_to_survive_e8": story.margin_to_survive_e8,
-        "own_margin_to_survive_e8": story.own_margin_to_survive_e8,
+        "own_margin_to_survive_e8": story.outcome["margin_to_survive_e8"],
     }
 
 
@@ -192,8 +193,9 @@ def _end(story: Story) -> Iterator[str]:
         f"{e8_text(outcome['fees_e8'])}, funding {e8_text(outcome['funding_e8'])}, slippage "
         f"{e8_text(outcome['slippage_e8'])}, clearance fees {e8_text(outcome['clearance_fee_e8'])}."
     )
-    if story.own_margin_to_survive_e8 is not None:
-        more, share = e8_text(story.own_margin_to_survive_e8), 100 * story.own_margin_to_survive_e8 / start
+    own = outcome["margin_to_survive_e8"]
+    if own is not None and outcome["strategy"] != HOLD:
+        more, share = e8_text(own), 100 * own / start
         yield f"Margin to survive: with {more} more posted at entry ({share:.1f} % of the capital) this run lives."
     if story.margin_to_survive_e8 is not None:
         more, share = e8_text(story.margin_to_survive_e8), 100 * story.margin_to_survive_e8 / start

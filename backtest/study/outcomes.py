@@ -29,7 +29,7 @@ class Facts:
     baseline_paired_e2: Ints
     fidelity: Ints
     near_gap: npt.NDArray[np.bool_]
-    to_survive_e8: Ints | None  # of hold; negative where it was not liquidated
+    to_survive_e8: Ints | None  # negative where it is not known; None: not asked
     donors: list[str | None] | None
 
 

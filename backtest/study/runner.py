@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from backtest.data.store import Lake
 from backtest.data.tape import TapeResult, build_tape
-from backtest.engine.batch import Batch, Keep, Terms, replay_batch
+from backtest.engine.batch import Batch, Keep, Terms
 from backtest.engine.market import Market, market_of
 from backtest.engine.plan import NONE
 from backtest.errors import StudyError
@@ -32,7 +32,7 @@ from backtest.study.config import Study
 from backtest.study.crew import Crew, crew
 from backtest.study.entries import Entries, fidelities, near_gap, schedule
 from backtest.study.jobs import Job, jobs
-from backtest.study.naming import HOLD
+from backtest.study.least_margin import least_margins_e8
 from backtest.study.outcomes import REFUSED, Facts, baseline_paired, ledger_tables, outcome_table
 from backtest.study.regime import tags
 from backtest.study.rule_files import load_rules, resolve_rules, try_rule
@@ -247,7 +247,7 @@ class _Replay:
         self.hold = self._replay(hold, self._entries(hold), None)
 
     def play(self, all_jobs: Sequence[Job], kept: Kept) -> None:
-        self._hand_over(all_jobs[0], self.hold, None)
+        self._hand_over(all_jobs[0], self.hold, self._entries(all_jobs[0]))
         for job, following in zip_longest(all_jobs[1:], all_jobs[2:]):
             if self._needs_no_replay(job, following, kept):
                 outcomes, ledger = kept.tables(self.data.symbol, job)
@@ -276,19 +276,21 @@ class _Replay:
         batch = self._replay(job, rows, script)
         if job.rules.names:
             self.scripts[job.name] = batch
-        self._hand_over(job, batch, donors)
+        self._hand_over(job, batch, rows, script, donors)
 
     def _entries(self, job: Job) -> npt.NDArray[Any]:
         posted = self.study.capital_e8 * job.posted_share_e8 // E8
         return self.data.entries.under(posted_e8=posted, qty_share_e8=job.qty_share_e8)
 
+    def _plan(self, job: Job, *, liquidate: bool = True) -> Any:
+        settings = replace(self.terms, latency_ms=job.latency_ms)
+        return settings.plan(job.rules, next_open=job.reaction == "next_open", liquidate=liquidate)
+
     def _replay(self, job: Job, rows: npt.NDArray[Any], script: npt.NDArray[Any] | None) -> Batch:
         begin = time.perf_counter()
-        settings = replace(self.terms, latency_ms=job.latency_ms)
-        plan = settings.plan(job.rules, next_open=job.reaction == "next_open")
         keep: Keep = "actions" if job.rules.names else "liquidated"
         batch = self.hands.replay(
-            self.data.market, plan, job.rules, rows, script=script, keep=keep, progress=self.advance
+            self.data.market, self._plan(job), job.rules, rows, script=script, keep=keep, progress=self.advance
         )
         self.totals.replay_seconds += time.perf_counter() - begin
         taken = batch.outcomes["reason"] != REFUSED
@@ -297,28 +299,44 @@ class _Replay:
         self.totals.bars_visited += int(batch.outcomes["bars_visited"].sum())
         return batch
 
-    def _hand_over(self, job: Job, batch: Batch, donors: list[str | None] | None) -> None:
+    def _hand_over(
+        self,
+        job: Job,
+        batch: Batch,
+        rows: npt.NDArray[Any],
+        script: npt.NDArray[Any] | None = None,
+        donors: list[str | None] | None = None,
+    ) -> None:
         entries, outcome = self.data.entries, batch.outcomes
         exit_ms = np.where(outcome["exit_ms"] < 0, entries.rows["entry_ms"], outcome["exit_ms"])
         facts = Facts(
             baseline_paired_e2=baseline_paired(self.data.result.tape, self.hold, outcome["exit_ms"], entries),
             fidelity=fidelities(self.data.tiers, entries.rows["entry_ms"], exit_ms, self.study.market.tiers),
             near_gap=near_gap(self.data.result.holes, entries.rows["entry_ms"], exit_ms),
-            to_survive_e8=self._margin_to_survive(job, batch) if job.strategy == HOLD else None,
+            to_survive_e8=self._margin_to_survive(job, batch, rows, script),
             donors=donors,
         )
         table = outcome_table(self.study.market.venue, job, entries, batch, facts)
         self.finish(table, ledger_tables(job, entries, batch, outcome["liquidated"] == 1))
 
-    def _margin_to_survive(self, job: Job, batch: Batch) -> npt.NDArray[np.int64]:
-        """Give the least extra margin with which each liquidated `hold` run lives: its largest deficit, and 1e-8.
+    def _margin_to_survive(
+        self, job: Job, batch: Batch, rows: npt.NDArray[Any], script: npt.NDArray[Any] | None
+    ) -> npt.NDArray[np.int64]:
+        """Give the least extra margin with which each liquidated run lives; NONE for the others.
 
-        Nothing in a `hold` run depends on its wallet, so one replay without liquidation finds the deficit exactly.
+        Where nothing acts nothing depends on the wallet either: one replay without liquidation finds the largest
+        deficit, and 1e-8 more is enough.
         """
         answer = np.full(len(batch.outcomes), NONE, np.int64)
         lost = np.flatnonzero(batch.outcomes["liquidated"] == 1)
-        if len(lost):
-            plan = self.terms.plan(job.rules, next_open=False, liquidate=False)
-            probe = replay_batch(self.data.market, plan, job.rules, self.data.entries.rows[lost], record=False)
-            answer[lost] = probe.outcomes["largest_deficit_e8"] + 1
+        acts = bool(job.rules.names) or script is not None
+        plan = self._plan(job, liquidate=acts)
+
+        def replay(tried: npt.NDArray[Any]) -> npt.NDArray[Any]:
+            return self.hands.replay(self.data.market, plan, job.rules, tried, script=script, record=False).outcomes
+
+        if len(lost) and acts:
+            answer[lost] = least_margins_e8(replay, rows[lost], batch.outcomes["entry_notional_e8"][lost])
+        elif len(lost):
+            answer[lost] = replay(rows[lost])["largest_deficit_e8"] + 1
         return answer

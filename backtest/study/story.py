@@ -118,7 +118,6 @@ class Story:
     events: tuple[Event, ...]
     liquidation: Liquidation | None
     margin_to_survive_e8: int | None  # of `hold` on the same entry
-    own_margin_to_survive_e8: int | None = None  # of this run, where it was sought
 
 
 def tell(study: Study, data: SymbolData, outcome: Mapping[str, Any], ledger: Ledger, hold: Mapping[str, Any]) -> Story:

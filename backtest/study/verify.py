@@ -21,7 +21,6 @@ from backtest.engine.replay import BUFFER_NONE
 from backtest.engine.rules import Rule
 from backtest.study.config import Study
 from backtest.study.jobs import Job
-from backtest.study.naming import HOLD
 from backtest.study.outcomes import REFUSED
 from backtest.study.rerun import Runs, find_job, rerun
 from backtest.study.runner import SymbolData
@@ -104,8 +103,11 @@ def _tiers(tape: schema.Tape, table: int) -> tuple[oracle.TierRow, ...]:
     )
 
 
-def oracle_plan(study: Study, runs: Runs, run: int, rules: Mapping[str, Rule], *, liquidation: bool = True) -> Any:
-    """Give the plan (`oracle.Plan`) of one run: its entry, its rules as plain functions, its script."""
+def oracle_plan(study: Study, runs: Runs, run: int, rules: Mapping[str, Rule], *, more_e8: int = 0) -> Any:
+    """Give the plan (`oracle.Plan`) of one run: its entry, its rules as plain functions, its script.
+
+    `more_e8` comes on top of the capital and is posted.
+    """
     row, job, terms = runs.entries.rows[run], runs.job, runs.terms
     script = runs.script[int(row["script_start"]) : int(row["script_stop"])]
     return oracle.Plan(
@@ -114,10 +116,10 @@ def oracle_plan(study: Study, runs: Runs, run: int, rules: Mapping[str, Rule], *
         stop_ms=study.market.stop_ms,
         side=int(row["side"]),
         leverage=Decimal(int(row["leverage_e2"])) / 100,
-        capital=_decimal(row["capital_e8"]),
+        capital=_decimal(row["capital_e8"] + more_e8),
         sizing_margin=_decimal(row["sizing_margin_e8"]),
         qty_share=_decimal(row["qty_share_e8"]),
-        posted_margin=_decimal(row["posted_e8"]),
+        posted_margin=_decimal(row["posted_e8"] + more_e8),
         step=_decimal(row["step_e8"]),
         min_notional=_decimal(row["min_notional_e8"]),
         slippage=_decimal(terms.slippage_e8),
@@ -136,7 +138,6 @@ def oracle_plan(study: Study, runs: Runs, run: int, rules: Mapping[str, Rule], *
         ),
         baseline_liquidation_ms=_time(row["baseline_liquidation_ms"]),
         baseline_exit_ms=_time(row["baseline_exit_ms"]),
-        liquidation=liquidation,
     )
 
 
@@ -266,7 +267,7 @@ def verify_runs(
 ) -> dict[str, list[str]]:
     """Replay stored runs of one symbol (rows of `outcomes`) in kernel and oracle; give the differences by run.
 
-    Compared are kernel and oracle row for row, the stored outcome, and for a liquidated `hold` its margin to survive.
+    Compared are kernel and oracle row for row, the stored outcome, and what a stored margin to survive claims.
     """
     place = {label: i for i, label in enumerate(data.entries.labels)}
     by_job: dict[tuple[str, str], list[dict[str, Any]]] = {}
@@ -311,9 +312,11 @@ def _verify_run(
     expected = oracle.replay(market, oracle_plan(study, runs, run, rules))
     lines = compare_run(expected, kernel_result(runs.batch, run))
     lines += compare_outcome(expected.outcome, row, "stored")
-    if runs.job.strategy == HOLD and row["liquidated"]:
-        probe = oracle.replay(market, oracle_plan(study, runs, run, rules, liquidation=False))
-        to_survive = int(str(probe.outcome["largest_deficit_e8"])) + 1
-        if to_survive != row["margin_to_survive_e8"]:
-            lines.append(f"margin_to_survive_e8: oracle {to_survive}, stored {row['margin_to_survive_e8']}")
+    least = row["margin_to_survive_e8"]
+    for more, alive in () if least is None else ((least - 1, False), (least, True)):
+        told = oracle.replay(market, oracle_plan(study, runs, run, rules, more_e8=more))
+        if told.outcome["liquidated"] == alive:
+            lines.append(
+                f"margin_to_survive_e8: stored {least}, but with {more} the oracle {'dies' if alive else 'lives'}"
+            )
     return lines
