@@ -94,3 +94,10 @@ def test_bybit_shows_no_estimate_for_inverse_contracts() -> None:
     result = compute(account(held, venue="bybit", tiers={"BTCUSD": [{"rate": "0.01"}]}, collateral=coin))
     assert result.positions[0].displayed_liquidation_price is None
     assert result.positions[0].liquidation_price is not None
+
+
+def test_bybit_a_short_dies_where_its_sell_order_comes_into_another_tier() -> None:
+    """At 1062.5 both reach 50,000: 3040 - 2500 - 425 - 75 = 40 is left, and the order then takes 75 more."""
+    order = {"symbol": "AAAUSDT", "side": "sell", "qty": "5", "price": "1500", "leverage": "10"}
+    held = account(position(side="short", qty="40"), venue="bybit", orders=[order], collateral=[usdt("3040")])
+    assert compute(held).positions[0].liquidation_price == "1062.5"
