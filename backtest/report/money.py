@@ -30,7 +30,12 @@ def money_figures(accounts: Mapping[str, Account]) -> list[Figure]:
             )  # fmt: skip
     layout = {
         "xaxis": {"type": "date", "anchor": "y2"},
-        "yaxis": {"title": {"text": "growth of 1 (log)"}, "type": "log", "domain": [0.42, 1]},
+        "yaxis": {
+            "title": {"text": "growth of 1 (log)"},
+            "type": "log",
+            "exponentformat": "power",
+            "domain": [0.42, 1],
+        },
         "yaxis2": {"title": {"text": "drawdown, %"}, "domain": [0, 0.34], "range": [-102, 2]},
         "legend": LEGEND_ABOVE,
         "hovermode": "x unified",
