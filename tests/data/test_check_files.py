@@ -226,6 +226,8 @@ def test_a_release_of_a_period_without_a_value_is_found(tmp_path, seed):
     (tmp_path / "cpi_release_dates.csv").write_text("\n".join(["release_date,reference_month", *lines]) + "\n")
     finding = found(tmp_path, "have a release date, but no value")
     assert (finding.first_ms, finding.count) == (time_ms(days[at]), 1)
+    finding = found(tmp_path, "this date may have moved too")
+    assert (finding.first_ms, finding.count) == (time_ms(days[at + 1]), 1)
 
 
 def test_holidays_of_us_markets_follow_their_rules():

@@ -97,6 +97,8 @@ DEFECTS = [
     ("FOMC: later dates are schedule", r"fomc_dates.csv FOMC from 2026-12-09 00:00: rows lie in the future"),
     ("CPI: October 2025 was never published",
      r"cpi_release_dates.csv CPI from 2025-10-01 00:00: periods have a release date, but"),
+    ("CPI: that of November 2025 came another day",
+     r"cpi_release_dates.csv CPI from 2025-11-01 00:00: the release before did not happen as planned"),
     ("CPI: 2010, then 2022 on only", r"cpi_release_dates.csv CPI .*no date between 2011-01-14 and 2022-02-10"),
     ("CPI values have no row for October 2025",
      r"us_cpi_monthly.csv from 2025-11-01 00:00: the period before is missing"),

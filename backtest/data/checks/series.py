@@ -122,12 +122,21 @@ def _good_friday(year: int) -> dt.date:
 
 
 def check_releases(calendar: Sheet, series: Sheet) -> Iterator[Finding]:
-    """Find periods that a calendar of releases names and a series has no value for, inside the series' range."""
+    """Find periods that a calendar of releases names and a series has no value for, inside the series' range.
+
+    The release after one that did not happen is told too: it was seldom held on the day that had been planned.
+    """
     inside = (calendar.time_ms >= series.time_ms[0]) & (calendar.time_ms <= series.time_ms[-1])
     missing = np.flatnonzero(inside & ~np.isin(calendar.time_ms, series.time_ms))
     if missing.size:
         what = f"periods have a release date, but no value in {series.where}"
         yield rows_finding(calendar, "warning", missing, what, "the release was cancelled or moved: correct the dates")
+        order = np.argsort(calendar.time_ms, kind="stable")
+        next_ones = np.searchsorted(calendar.time_ms[order], calendar.time_ms[missing], side="right")
+        after = np.setdiff1d(order[next_ones[next_ones < len(order)]], missing)
+        if after.size:
+            what = "the release before did not happen as planned: this date may have moved too"
+            yield rows_finding(calendar, "warning", after, what, "compare it with what was published")
 
 
 def check_survivors(file: str, sheets: Sequence[Sheet]) -> Iterator[Finding]:
