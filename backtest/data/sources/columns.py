@@ -165,7 +165,9 @@ def _parse_times(file: str, name: str, text: pa.ChunkedArray, unit: str | None) 
     row = int(np.argmin(like_iso))
     raise DataError(
         Problem(
-            f"{file} row {row + 1}", f"{name} {text[row]} is not an ISO time", 'give its pattern, such as "%m/%d/%Y"'
+            f"{file} row {row + 1}",
+            f"{name} {text[row]} is not an ISO time",
+            'give its pattern (--time-unit), such as "%m/%d/%Y"',
         )
     )
 

@@ -47,7 +47,7 @@ def read(path: Path, options: ImportOptions) -> list[Rows]:
         raise UsageError(Problem(path.name, "is not a name that freqtrade gives", "BTC_USDT_USDT-1h-mark.feather"))
     venue = options.venue or _venue_of(path)
     if venue is None:
-        raise UsageError(Problem(path.name, "does not say which venue it is from", "name the venue"))
+        raise UsageError(Problem(path.name, "does not say which venue it is from", "name the venue (--venue)"))
     table = _TABLES[name["kind"]]
     interval = EVENT if table == "funding_rate" else options.interval or name["interval"]
     dataset = Dataset(

@@ -78,7 +78,9 @@ def read(path: Path, options: ImportOptions) -> list[Rows]:
 def _said(path: Path, options: ImportOptions) -> Table:
     wanted = {"table": options.table, "venue": options.venue}
     problems = [
-        Problem(path.name, f"does not say its {what}", f"name the {what}") for what, said in wanted.items() if not said
+        Problem(path.name, f"does not say its {what}", f"name the {what} (--{what})")
+        for what, said in wanted.items()
+        if not said
     ]
     if options.table and options.table not in LAKE_TABLES:
         problems.append(Problem(path.name, f"no table {options.table!r}", did_you_mean(options.table, LAKE_TABLES)))
@@ -146,7 +148,13 @@ def _columns(path: Path, table: Table, names: Sequence[str], options: ImportOpti
     elif "available_ms" in needed:
         needed.remove("available_ms")
     if "symbol" not in found and not options.symbol:
-        problems.append(Problem(path.name, "does not say its symbol", "name the symbol, or map symbol to a column"))
+        problems.append(
+            Problem(
+                path.name,
+                "does not say its symbol",
+                "name the symbol (--symbol), or map it to a column (--map symbol=…)",
+            )
+        )
     problems += [
         Problem(path.name, f"has no column for {name}", f"map {name} to one of: {', '.join(names)}")
         for name in needed
@@ -180,5 +188,5 @@ def _by_symbol(rows: Rows, symbols: pa.ChunkedArray) -> list[Rows]:
 def _interval(path: Path, parts: Sequence[Rows], unit: str) -> str:
     step = detect.usual_step(max((part.time for part in parts), key=len))
     if not step:
-        raise UsageError(Problem(path.name, "has too few rows to show its interval", "name the interval"))
+        raise UsageError(Problem(path.name, "has too few rows to show its interval", "name the interval (--interval)"))
     return duration_text(int(step * _UNIT_MS[unit]))

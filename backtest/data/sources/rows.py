@@ -140,7 +140,7 @@ def _known_after_ms(rows: Rows, options: ImportOptions) -> int:
             Problem(
                 rows.path.name,
                 "nothing says when the values were published",
-                "map available_ms to a column, or say how long after its time a value is known",
+                "map available_ms to a column, or say how long after its time a value is known (--available-after 1d)",
             )
         )
     return options.available_after_ms or 0

@@ -61,7 +61,7 @@ def read(path: Path, options: ImportOptions) -> list[Rows]:
     else:
         raise UsageError(Problem(path.name, "is not a name of a file of trades", "BTCUSDT-aggTrades-2024-10-18.zip"))
     if venue is None:
-        raise UsageError(Problem(path.name, "does not say which market it is from", "name the venue"))
+        raise UsageError(Problem(path.name, "does not say which market it is from", "name the venue (--venue)"))
     if not len(trades.time_ms):
         raise DataError(Problem(path.name, "has no trades", "fetch the file again"))
     interval = options.interval or DEFAULT_INTERVAL

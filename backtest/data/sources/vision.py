@@ -82,9 +82,13 @@ def _dataset(path: Path, options: ImportOptions) -> Dataset:
     table = table or next((_TABLES[folder] for folder in reversed(folders) if folder in _TABLES), None)
     if table is None:
         raise UsageError(
-            Problem(path.name, "does not say whether it holds last, mark, index or premium prices", "name the table")
+            Problem(
+                path.name,
+                "does not say whether it holds last, mark, index or premium prices",
+                "name the table (--table)",
+            )
         )
     venue = next((VENUES[folder] for folder in reversed(folders) if folder in VENUES), options.venue)
     if venue is None:
-        raise UsageError(Problem(path.name, "does not say which market it is from", "name the venue"))
+        raise UsageError(Problem(path.name, "does not say which market it is from", "name the venue (--venue)"))
     return Dataset(venue, table, name["symbol"], EVENT if table == "funding_rate" else name["what"])
