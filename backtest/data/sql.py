@@ -91,7 +91,10 @@ def _make_view(database: duckdb.DuckDBPyConnection, lake: Lake, report_dir: Path
         typed = "hive_types = {'venue': VARCHAR, 'symbol': VARCHAR, 'interval': VARCHAR}"
     elif name in RESULT_TABLES and report_dir is not None:
         table = RESULT_TABLES[name]
-        paths = [path] if (path := report_dir / f"{name}.parquet").is_file() else []
+        path = report_dir / f"{name}.parquet"
+        if not path.is_file():
+            raise IntegrityError.at(path, "is not there", "name the folder of a finished study")
+        paths = [path]
         _check_report(report_dir, paths)
         selected, typed = [], "hive_partitioning = false"
     else:

@@ -58,7 +58,6 @@ def test_results_are_read_in_natural_units(lake, tmp_path):
     assert query(lake.root, sql, tmp_path).to_pylist() == [
         {"amount": 1.23456789, "amount_e8": 123_456_789, "year": 2022}
     ]
-    assert query(lake.root, "SELECT count(*) AS n FROM outcomes", tmp_path).to_pylist() == [{"n": 0}]
 
 
 def test_a_damaged_table_of_a_report_is_reported(lake, tmp_path):
@@ -155,3 +154,8 @@ def test_a_damaged_file_is_reported_before_its_rows_are_used(lake):
     with pytest.raises(IntegrityError, match=path.name):
         query(lake.root, "SELECT count(*) FROM klines")
     assert query(lake.root, "SELECT count(*) AS n FROM mark_price").to_pylist() == [{"n": 100}]
+
+
+def test_a_report_that_is_not_there_is_no_empty_report(lake, tmp_path):
+    with pytest.raises(IntegrityError, match="is not there"):
+        query(lake.root, "SELECT count(*) FROM outcomes", tmp_path / "nosuch")
