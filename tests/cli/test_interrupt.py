@@ -22,16 +22,18 @@ from backtest.study.canonical import study_toml
 from backtest.study.unfinished import INTERRUPTED
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_S = 60.0
-# The command itself, taking its time after each job so that there is something to watch and to stop.
-SLOWLY = """
+PATIENCE_S = 120.0
+# The command itself, which after a shuffled twin waits to be stopped.
+WAITING = """
 import sys, time
 from backtest.study.unfinished import Tracked
-write = Tracked.write
-def slow(self, outcomes, ledger):
+write, seen = Tracked.write, []
+def waiting(self, outcomes, ledger):
+    if any(name.endswith("~shuffled") for name in seen):
+        time.sleep(600)
     write(self, outcomes, ledger)
-    time.sleep(0.3)
-Tracked.write = slow
+    seen.append(outcomes["strategy"][0].as_py())
+Tracked.write = waiting
 from backtest.cli import run
 sys.exit(run(sys.argv[1:]))
 """
@@ -81,7 +83,7 @@ def test_ctrl_c_keeps_what_is_finished_and_the_next_call_goes_on(tmp_path: Path)
     (tmp_path / "study.toml").write_text(study_toml(small_study()), encoding="utf-8")
     stopped, whole = tmp_path / "stopped", tmp_path / "whole"
 
-    process, terminal, shown = watched_until("deleverage~shuffled", command(["-c", SLOWLY], tmp_path, str(stopped)))
+    process, terminal, shown = watched_until("deleverage~shuffled", command(["-c", WAITING], tmp_path, str(stopped)))
     for words in ("runs/s", "liquidated", "hold", "smaller-50", "deleverage"):
         assert words in shown, words
     process.send_signal(signal.SIGINT)
