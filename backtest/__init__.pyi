@@ -6,6 +6,7 @@ from backtest.api.build import Market as Market
 from backtest.api.build import Reserve as Reserve
 from backtest.api.build import listed as listed
 from backtest.api.build import make_study as make_study
+from backtest.api.build import regime as regime
 from backtest.api.build import strategy as strategy
 from backtest.api.build import use as use
 from backtest.api.build import window as window

@@ -28,6 +28,7 @@ Many = Sequence[Number] | Number
 RuleUse = Mapping[str, object]
 StrategyForm = Mapping[str, object]
 WindowForm = Mapping[str, object]
+RegimeForm = Mapping[str, object]
 
 
 class _MarketNeeds(TypedDict):
@@ -123,6 +124,15 @@ def window(name: str, start: Moment, stop: Moment) -> WindowForm:
     return {"name": name, "from": start, "to": stop}
 
 
+def regime(name: str, series: str, edges: Many, *, enter: str | Sequence[str] | None = None) -> RegimeForm:
+    """Part entries by a series of the lake (`venue/symbol`); `enter` names the parts in which positions are opened.
+
+    >>> regime("VIX", "cboe/VIX", [20, 30], enter="30 or more")
+    {'name': 'VIX', 'series': 'cboe/VIX', 'edges': [20, 30], 'enter': '30 or more'}
+    """
+    return {"name": name, "series": series, "edges": edges} | _given(enter=enter)
+
+
 def make_study(
     name: str,
     *,
@@ -133,6 +143,7 @@ def make_study(
     costs: Costs | None = None,
     reserve: Reserve | None = None,
     windows: Iterable[WindowForm] = (),
+    regimes: Iterable[RegimeForm] = (),
     seed: int = 1,
 ) -> Study:
     """Make a study from Python objects; it equals the one that is read from the same values in TOML.
@@ -157,6 +168,7 @@ def make_study(
         "entries": entries,
         "strategy": list(strategies),
         "window": list(windows),
+        "regime": list(regimes),
     }
     plain = _plain(form | _given(costs=costs, reserve=reserve))
     assert isinstance(plain, dict)

@@ -91,7 +91,7 @@ def lock_hash() -> str:
 
 def decisions(study: Study, loaded: Sequence[SymbolData], all_jobs: Sequence[Job]) -> dict[str, str]:
     """Hash everything that decides the results, part by part."""
-    tagged = [{name: places.tolist() for name, places in data.tags.items()} for data in loaded]
+    tagged = [[data.entries.labels, {name: places.tolist() for name, places in data.tags.items()}] for data in loaded]
     return {
         "study": _sha256(study_json(study)),
         "data": _sha256(json.dumps([entries_hash(data.result.entries) for data in loaded])),

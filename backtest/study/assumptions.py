@@ -56,10 +56,14 @@ def _margins(rules: Rulebook) -> list[tuple[str, str]]:
 
 
 def _entries(study: Study) -> list[tuple[str, str]]:
-    if not study.entries.listed:
-        return []
-    held = "held to its own end where it has one, at most for the horizon"
-    return [("Entries", f"from a list, each at the first bar open at or after its time, and {held}")]
+    said = []
+    if study.entries.listed:
+        held = "held to its own end where it has one, at most for the horizon"
+        said.append(("Entries", f"from a list, each at the first bar open at or after its time, and {held}"))
+    when = [f"{spec.name} {' or '.join(spec.enter)}" for spec in study.regimes if spec.enter]
+    if when:
+        said.append(("Signal", f"entries only while, as published by then: {'; '.join(when)}"))
+    return said
 
 
 def assumptions(study: Study, outcomes: pa.Table) -> list[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import pairwise
@@ -25,11 +25,15 @@ _SERIES = reader.text(r"[A-Za-z0-9._-]+/[A-Za-z0-9._-]+", "a series of the lake"
 
 @dataclass(frozen=True, slots=True)
 class RegimeSpec:
-    """A series and the values that part its regimes: under the first edge, from edge to edge, from the last on."""
+    """A series and the values that part its regimes: under the first edge, from edge to edge, from the last on.
+
+    Positions are opened in those of its regimes alone that `enter` names; in all of them where it is empty.
+    """
 
     name: str
     series: str  # venue/symbol
     edges_e8: tuple[int, ...]
+    enter: tuple[str, ...] = ()
 
     @property
     def dataset(self) -> Dataset:
@@ -56,7 +60,10 @@ def read_regimes(top: Section) -> tuple[RegimeSpec, ...]:
             section.get("name", _NAME),
             section.get("series", _SERIES),
             section.many("edges", reader.scaled(E8, "-1_000_000_000", "1_000_000_000")),
+            section.many("enter", _NAME, ()),
         )
+        if section.ok and (unknown := [label for label in spec.enter if label not in spec.labels]):
+            section.problem("enter", f'names "{unknown[0]}", no regime of it', f"known: {', '.join(spec.labels)}")
         if section.ok and list(spec.edges_e8) != sorted(spec.edges_e8):
             section.problem("edges", "are not in order", "write the lowest first")
         if spec.name in {other.name for other in regimes}:
@@ -69,7 +76,8 @@ def resolved_regimes(regimes: tuple[RegimeSpec, ...]) -> Iterator[dict[str, obje
     """Give the canonical form of each."""
     for spec in regimes:
         edges = [decimal_text(Decimal(edge) / E8) for edge in spec.edges_e8]
-        yield {"name": spec.name, "series": spec.series, "edges": edges}
+        enter = {"enter": list(spec.enter)} if spec.enter else {}
+        yield {"name": spec.name, "series": spec.series, "edges": edges, **enter}
 
 
 def tags(
@@ -81,6 +89,17 @@ def tags(
     `CoverageError` where the lake has no such series.
     """
     return {spec.name: _tag(spec, lake.read(spec.dataset), entry_ms) for spec in regimes}
+
+
+def entered(
+    regimes: tuple[RegimeSpec, ...], tagged: Mapping[str, npt.NDArray[np.int64]], count: int
+) -> npt.NDArray[np.bool_]:
+    """Tell for each of `count` entries whether every regime that says where to enter is in such a part."""
+    inside = np.ones(count, bool)
+    for spec in regimes:
+        if spec.enter:
+            inside &= np.isin(tagged[spec.name], [spec.labels.index(label) for label in spec.enter])
+    return inside
 
 
 def _tag(spec: RegimeSpec, rows: pa.Table, entry_ms: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -34,7 +34,7 @@ from backtest.study.entries import Entries, fidelities, near_gap, schedule
 from backtest.study.jobs import Job, jobs
 from backtest.study.least_margin import least_margins_e8
 from backtest.study.outcomes import REFUSED, Facts, baseline_paired, ledger_tables, outcome_table
-from backtest.study.regime import tags
+from backtest.study.regime import entered, tags
 from backtest.study.rule_files import load_rules, resolve_rules, try_rule
 from backtest.study.scripts import draw_donors, play_back
 from backtest.units import E8, duration_text
@@ -152,7 +152,11 @@ def load_symbol(study: Study, lake: Lake, symbol: str) -> SymbolData:
     )
     entries = schedule(study, symbol, result.tape)
     regimes = tags(study.regimes, lake, entries.rows["entry_ms"])
-    return SymbolData(symbol, result, tiers, market_of(result.tape), entries, regimes)
+    inside = np.flatnonzero(entered(study.regimes, regimes, len(entries.rows)))
+    if not len(inside):
+        raise StudyError.at(f"{symbol}: regime.enter", "no entry falls into these regimes", "take more of them")
+    regimes = {name: places[inside] for name, places in regimes.items()}
+    return SymbolData(symbol, result, tiers, market_of(result.tape), entries.only(inside.tolist()), regimes)
 
 
 def study_jobs(study: Study, where: str) -> list[Job]:

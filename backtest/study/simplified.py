@@ -22,6 +22,7 @@ from backtest.data.tape import floats_to_e8
 from backtest.engine.batch import replay_batch
 from backtest.engine.compiled import prepare
 from backtest.engine.market import market_of
+from backtest.errors import StudyError
 from backtest.schema import Tape
 from backtest.study.config import Study
 from backtest.study.entries import schedule
@@ -71,6 +72,8 @@ def read_history(study: Study, lake: Lake, symbol: str) -> History:
 
 def judge(study: Study, symbol: str, history: History, rules: Sequence[Rule] = RULES) -> Verdicts:
     """Ask every rule about the positions of a study that has one leverage."""
+    if any(spec.enter for spec in study.regimes):
+        raise StudyError.at("regime.enter", "is not taken here: every entry is judged", "take it out")
     (leverage_e2,) = study.entries.leverages_e2
     tape = history.tape()
     rows = schedule(study, symbol, tape).rows

@@ -71,6 +71,7 @@ rules = [{{ use = "exit", trigger = 0.25 }}]
 # name = "VIX"
 # series = "cboe/VIX"
 # edges = [20, 30]
+# enter = ["20 to 30", "30 or more"] # a signal: open positions only then
 
 # Named stretches of time get a breakdown of their own.
 [[window]]

@@ -57,6 +57,11 @@ rules = [{ use = "exit" }]
 name = "january"
 from = 2023-01-01
 to = 2023-02-01
+[[regime]]
+name = "VIX"
+series = "synthetic/VIX"
+edges = [20, 30]
+enter = ["20 to 30", "30 or more"]
 """
 
 
@@ -85,6 +90,7 @@ def built(**changes: Any) -> bt.Study:
             bt.strategy("exit", bt.use("exit")),
         ],
         "windows": [bt.window("january", "2023-01-01", dt.date(2023, 2, 1))],
+        "regimes": [bt.regime("VIX", "synthetic/VIX", np.array([20, 30]), enter=("20 to 30", "30 or more"))],
     }
     return bt.make_study("both", **(given | changes))
 

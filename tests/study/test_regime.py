@@ -19,7 +19,10 @@ from backtest.errors import CoverageError, StudyError
 from backtest.schema import SERIES
 from backtest.study.canonical import study_json, study_toml
 from backtest.study.config import load_study, parse_study
+from backtest.study.explain import explain
 from backtest.study.regime import RegimeSpec, tags
+from backtest.study.results import open_results
+from backtest.study.runner import load
 from backtest.units import DAY_MS, E8
 
 from .small import make_lake, small_study
@@ -72,6 +75,7 @@ def test_a_study_is_read_with_its_regimes_and_written_back(tmp_path: Path) -> No
     [
         ({"edges": [22, 18]}, "regime[1].edges: are not in order"),
         ({"edges": []}, "regime[1].edges: is an empty list"),
+        ({"enter": ["18 to 23"]}, 'regime[1].enter: names "18 to 23", no regime of it; known: under 18, 18 to 22'),
         ({"series": "VIX"}, 'regime[1].series: is "VIX", not a series of the lake'),
         ({"nam": "x"}, "regime[1].nam: is not a key here"),
     ],
@@ -109,6 +113,38 @@ def test_the_report_compares_the_parts_and_the_series_decides_the_study_id(tmp_p
     assert other["study_id"] != manifest["study_id"]
     assert {name for name, value in other["decided_by"].items() if value != manifest["decided_by"][name]} == {"regimes"}
     assert other["files"]["outcomes.parquet"] == manifest["files"]["outcomes.parquet"]
+
+
+def test_entries_are_made_only_in_the_regimes_to_enter_in(tmp_path: Path) -> None:
+    lake = make_lake(tmp_path / "lake")
+    all_of_it = load(small_study(regime=[VIX]), lake)[0]  # type: ignore[arg-type]
+    kept = [
+        load(small_study(regime=[VIX | {"enter": [label]}]), lake)[0]  # type: ignore[arg-type]
+        for place, label in enumerate(SPEC.labels)
+        if place in all_of_it.tags["VIX"]
+    ]
+    assert len(kept) > 1
+    assert sorted(label for data in kept for label in data.entries.labels) == sorted(all_of_it.entries.labels)
+    for data in kept:
+        assert len(set(data.tags["VIX"].tolist())) == 1
+        place = all_of_it.tags["VIX"] == data.tags["VIX"][0]
+        assert data.entries.labels == [
+            label for label, here in zip(all_of_it.entries.labels, place, strict=True) if here
+        ]
+    with pytest.raises(StudyError, match="no entry falls into these regimes"):
+        load(small_study(regime=[VIX | {"edges": [500], "enter": ["500 or more"]}]), lake)  # type: ignore[arg-type]
+
+
+def test_a_study_with_a_signal_reproduces_and_explains_its_runs(tmp_path: Path) -> None:
+    lake = make_lake(tmp_path / "lake")
+    study = small_study(regime=[VIX | {"edges": [20], "enter": ["20 or more"]}])  # type: ignore[arg-type]
+    assert parse_study(json.loads(study_json(study)), "json") == study
+    done = conductor.compare(study, lake.root, tmp_path / "out", "small")
+    assert 0 < done.model.summary.baseline.intrabar.pairs < len(load(small_study(), lake)[0].entries.rows)
+    assert "entries only while, as published by then: VIX 20 or more" in (tmp_path / "out/report.md").read_text()
+    results = open_results(tmp_path / "out")
+    run_id = results.outcomes()["run_id"][0].as_py()
+    assert explain(results, run_id, lake.root).changed == ()
 
 
 def test_a_series_that_is_not_there_is_named(tmp_path: Path) -> None:
