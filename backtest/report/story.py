@@ -43,6 +43,8 @@ def scope(model: Model) -> str:
         opened = f"an entry every {entries['every']}, {' and '.join(entries['side'])}, {levels}"
     else:
         opened = f"{plural(len(entries['list']), 'position')} of a list"
+    signals = [one for one in study.get("regime", []) if "enter" in one]
+    opened += "".join(f", while {one['name']} is {' or '.join(one['enter'])}" for one in signals)
     runs = plural(model.input.outcomes.num_rows, "run")
     return (
         f"{market['venue'].capitalize()} {', '.join(market['symbols'])}, {date(time_ms(market['start']))} to "
