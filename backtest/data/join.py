@@ -16,7 +16,7 @@ from backtest.data.detect import Floats, Ints, Prices
 from backtest.data.manifest import EVENT, Dataset
 from backtest.data.store import Lake
 from backtest.errors import CoverageError, Problem
-from backtest.units import HOUR_MS, MINUTE_MS, duration_ms, duration_text, time_text
+from backtest.units import HOUR_MS, MINUTE_MS, duration_ms, time_text
 
 GapPolicy = Literal["error", "flag", "mark-from-index"]
 # Longest time between settlements of the venues: binance-rules and bybit-rules know 1, 2, 4 and 8 hours.
@@ -158,6 +158,6 @@ def _hole_problems(where: str, holes: list[tuple[int, int]]) -> list[Problem]:
     shown = [
         Problem(f"{where} {time_text(first)}", f"rows are missing until {time_text(last)}") for first, last in holes[:5]
     ]
-    total = duration_text(sum(last - first for first, last in holes) // MINUTE_MS * MINUTE_MS)
-    summary = f"{len(holes)} holes, {total} between their edges"
-    return [*shown, Problem(where, summary, 'import what is missing, or set the gap policy to "flag"')]
+    count = f"{len(holes)} hole{'s' if len(holes) > 1 else ''} in bars or funding"
+    remedy = 'import what is missing, or set gaps = "flag"; every hole: backtest data sql "SELECT * FROM gaps"'
+    return [*shown, Problem(where, count, remedy)]
