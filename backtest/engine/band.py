@@ -1,8 +1,9 @@
 """Bands of the mark: inside one nothing can happen; inside the other nothing is worse than what was seen before.
 
 Inside a tier every figure is linear in the notional, so a band is where a few lines are positive by more than floats
-err (`glance.slack`). It is computed for a wallet a little smaller than the present one and holds for every larger one,
-so that funding seldom asks for a new one. What lies outside is looked at more closely: a band decides nothing else.
+err (`glance.rounding`). It is computed for a wallet a little smaller than the present one and holds for every larger
+one, so that funding seldom asks for a new one. What lies outside is looked at more closely: a band decides nothing
+else.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from backtest.engine import cells as at
 from backtest.engine.compile import inlined, inner
-from backtest.engine.glance import UNIT, about_tier, slack
+from backtest.engine.glance import UNIT, about_tier, rounding
 from backtest.engine.margin import PPM, RATIO_PPM_MAX
 from backtest.engine.plan import INT64_MIN
 
@@ -92,7 +93,7 @@ def renew_clear_band(tape: Market, plan: Plan, run: Run, price: int) -> None:
     """Find the marks around one at which neither the predicate nor any threshold holds."""
     run.clear_wallet = smaller_wallet(run, price)
     within, equity, maintenance, initial = lines(tape, run, price, float(run.clear_wallet))
-    off = 4.0 * slack(run, within[1])
+    off = 4.0 * rounding(run, within[1])
     headroom = minus(equity, 1.0, maintenance)
     if plan.liquidate:
         within = positive(within, headroom, off)
@@ -113,7 +114,7 @@ def renew_known_band(tape: Market, run: Run, price: int) -> None:
     """Find the marks around one at which deficit, buffer and margin ratio are no worse than the worst seen."""
     run.known_wallet = smaller_wallet(run, price)
     within, equity, maintenance, initial = lines(tape, run, price, float(run.known_wallet))
-    off = 4.0 * slack(run, within[1])
+    off = 4.0 * rounding(run, within[1])
     headroom = minus(equity, 1.0, maintenance)
     within = positive(within, headroom, off - float(run.deficit))
     limit = float(run.min_buffer) / PPM

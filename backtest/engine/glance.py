@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from backtest.engine.ledger import Plan, Run
     from backtest.engine.market import Market
 
-Glance = tuple[float, float, float, float]
+Glance = tuple[float, float, float, float, float]
 UNIT = 1e-8
 ONE = 100_000_000
 
@@ -67,29 +67,42 @@ def about_tier(tape: Market, run: Run, notional: float) -> int:
 
 @inner
 def glance(tape: Market, run: Run, price: int) -> Glance:
-    """Give equity, maintenance, initial margin and notional at a mark, as floats in units of 1e-8."""
+    """Give equity, maintenance, initial margin and notional at a mark, and how far the next tier's border is.
+
+    Floats in units of 1e-8.
+    """
     notional = _times(float(run.qty), float(price))
-    row = tape.tiers[run.table, about_tier(tape, run, notional)]
+    k = about_tier(tape, run, notional)
+    row = tape.tiers[run.table, k]
+    below = notional - float(tape.tiers[run.table, k - 1].cap_e8) if k > 0 else notional
     reserve = float(run.fee_reserve)
     return (
         float(run.balance[at.MARGIN]) + _profit(run.side, notional, float(run.cost)),
         _maintenance(notional, float(row.rate_e8), float(row.deduction_e8), reserve),
         _initial(notional, float(run.leverage_e2), reserve),
         notional,
+        min(below, abs(float(row.cap_e8) - notional)),
     )
 
 
 @inner
-def slack(run: Run, notional: float) -> float:
-    """Give a bound on the error of a glance, tenfold."""
+def rounding(run: Run, notional: float) -> float:
+    """Give a bound on the error of a glance whose tier is right, tenfold."""
     return 16.0 + 1e-14 * (notional + float(run.cost) + abs(float(run.balance[at.MARGIN])))
+
+
+@inner
+def slack(run: Run, seen: Glance) -> float:
+    """Give a bound on the error of a glance; infinite at a tier's border, where floats may choose the wrong tier."""
+    off = rounding(run, seen[3])
+    return off if seen[4] > off else inf
 
 
 @inner
 def is_clear_at_a_glance(tape: Market, plan: Plan, run: Run, low: int, high: int) -> bool:
     """Tell that neither the predicate nor any threshold can hold between two marks: a bound, never wrong."""
-    at_high = glance(tape, run, high)
-    return is_clear_between(plan, glance(tape, run, low), at_high, slack(run, at_high[3]))
+    at_low, at_high = glance(tape, run, low), glance(tape, run, high)
+    return is_clear_between(plan, at_low, at_high, max(slack(run, at_low), slack(run, at_high)))
 
 
 @inner
@@ -151,8 +164,9 @@ def gauge(tape: Market, plan: Plan, run: Run, condition: int, price: int) -> tup
 
     Beside it a bound on its error; infinite where its sign does not decide: a buffer that is null, no equity.
     """
-    equity, maintenance, initial, notional = glance(tape, run, price)
-    headroom, off = equity - maintenance, 4.0 * slack(run, notional)
+    seen = glance(tape, run, price)
+    equity, maintenance, initial = seen[:3]
+    headroom, off = equity - maintenance, 4.0 * slack(run, seen)
     if condition < 0:
         return headroom, off
     limit = float(plan.wake_value[condition])
@@ -172,13 +186,13 @@ def note_extremes(tape: Market, run: Run, low: int, high: int) -> None:
     """Keep the least buffer, the largest margin ratio and the largest deficit of the state at two marks."""
     for price in (low, high):
         seen = glance(tape, run, price)
-        note_if_worse(tape, run, price, seen, slack(run, seen[3]))
+        note_if_worse(tape, run, price, seen, slack(run, seen))
 
 
 @inner
 def note_if_worse(tape: Market, run: Run, price: int, seen: Glance, off: float) -> None:
     """Measure exactly at a mark where a glance says that it may be the worst so far."""
-    equity, maintenance, initial, _ = seen
+    equity, maintenance, initial = seen[:3]
     headroom = equity - maintenance
     room = initial - maintenance
     off *= 4.0
