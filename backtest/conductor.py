@@ -13,6 +13,7 @@ import pyarrow as pa
 from backtest.analysis.pairs import READ
 from backtest.data.disk import write_atomic
 from backtest.data.store import Lake
+from backtest.errors import in_file
 from backtest.report.html import render_model
 from backtest.report.markdown import render_markdown
 from backtest.report.model import Model, ReportInput, build
@@ -53,7 +54,8 @@ class DryRun:
 def dry_run(study: Study, lake_root: Path, where: str) -> DryRun:
     """Load everything a study needs and count its runs, without replaying any."""
     all_jobs = study_jobs(study, where)
-    loaded = load(study, Lake(lake_root))
+    with in_file(where):
+        loaded = load(study, Lake(lake_root))
     symbols = [
         {
             "symbol": data.symbol,
@@ -96,7 +98,8 @@ def compare(
     all_jobs = study_jobs(study, where)
     seconds["rules"] = time.perf_counter() - begin
     with staged(folder) as staging:
-        loaded = load(study, lake)
+        with in_file(where):
+            loaded = load(study, lake)
         hashes = decisions(study, loaded, all_jobs)
         sink = ParquetSink(staging)
         tracked = Tracked(sink)

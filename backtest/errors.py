@@ -19,8 +19,9 @@ An error carries every problem found, not the first one. A problem says where, w
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,22 @@ class SourceError(BacktestError):
 
 class InvariantError(BacktestError):
     exit_code = 70
+
+
+@contextmanager
+def in_file(name: str) -> Iterator[None]:
+    """Name the file of a study in every problem with it that is found inside and does not name it.
+
+    >>> with in_file("study.toml"):
+    ...     raise StudyError.at("market.start", "is after the end")
+    Traceback (most recent call last):
+    backtest.errors.StudyError: study.toml: market.start: is after the end
+    """
+    try:
+        yield
+    except (StudyError, CoverageError) as error:
+        places = [p.where if p.where.startswith(name) else f"{name}: {p.where}" for p in error.problems]
+        raise type(error)(*(replace(p, where=place) for p, place in zip(error.problems, places, strict=True))) from None
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -130,12 +130,22 @@ def check_linear(study: Study, symbol: str) -> None:
         raise StudyError.at("market.symbols", what, f"take a linear contract, such as {contract.base}USDT")
 
 
+def check_leverage(study: Study, symbol: str, tables: Sequence[TierTable]) -> None:
+    """Refuse a leverage that no tier of a symbol has ever allowed."""
+    known = [tier.max_leverage_e2 for table in tables for tier in table.tiers if tier.max_leverage_e2 is not None]
+    above = [leverage for leverage in study.entries.leverages_e2 if known and leverage > max(known)]
+    if above:
+        what = f"{above[-1] / 100:g}x is above every tier's maximum of {symbol}"
+        raise StudyError.at("entries.leverage", what, f"take at most {max(known) / 100:g}x")
+
+
 def load_symbol(study: Study, lake: Lake, symbol: str) -> SymbolData:
     """Build the tape of a symbol and lay out its entries."""
     check_era(study)
     check_linear(study, symbol)
     spec = study.market
     tiers = tier_tables(spec.venue, symbol, spec.tiers)
+    check_leverage(study, symbol, tiers)
     fee = study.costs.taker_fee_e8
     result = build_tape(
         lake,

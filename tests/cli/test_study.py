@@ -132,7 +132,7 @@ def test_a_missing_study(refused: Refused) -> None:
         ("trigger", "triger", 7, 's/study.toml: strategy "deleverage"', 'did you mean "trigger"?'),
         ("trigger = 0.5", "trigger = 5", 7, 's/study.toml: strategy "deleverage"', "trigger"),
         ('"binance"', '"binanse"', 3, "s/study.toml: market.venue", 'did you mean "binance"?'),
-        ("BTCUSDT", "NOCOINUSDT", 6, "binance NOCOINUSDT", ""),
+        ("BTCUSDT", "NOCOINUSDT", 6, "s/study.toml: binance NOCOINUSDT", ""),
         ('"1h"', '"7h"', 3, "s/study.toml: market.interval", "1h"),
         ('"10_000"', '"-1"', 3, "s/study.toml: study.capital", ""),
         ('"10_000"', "nan", 3, "s/study.toml: study.capital", ""),
@@ -164,6 +164,26 @@ def test_a_leverage_above_every_tier_names_what_to_do(study: WriteStudy, lake: L
     assert lines == [
         "error: s/study.toml: entries: every entry was refused (24 leverage_cap); lower the leverage or the margin"
     ]
+
+
+def test_a_leverage_that_no_tier_ever_allowed_is_refused_though_others_are_fine(
+    study: WriteStudy, lake: Lake, refused: Refused
+) -> None:
+    code, lines = refused("compare", study("[20]", "[20, 500]"), "--lake", str(lake.root))
+    assert code == 3
+    assert lines == [
+        "error: s/study.toml: entries.leverage: 500x is above every tier's maximum of BTCUSDT; take at most 150x"
+    ]
+    assert files() == {"s/study.toml"}
+
+
+@pytest.mark.parametrize("arguments", [(), ("--dry-run",)])
+def test_a_symbol_without_tiers_is_told_with_its_study(
+    arguments: tuple[str, ...], study: WriteStudy, lake: Lake, refused: Refused
+) -> None:
+    code, lines = refused("compare", study("BTCUSDT", "BTCUSTD"), "--lake", str(lake.root), *arguments)
+    assert code == 6
+    assert lines == ['error: s/study.toml: binance BTCUSTD: a symbol without contract data; did you mean "BTCUSDT"?']
 
 
 def test_a_lake_that_is_not_there(study: WriteStudy, refused: Refused) -> None:
