@@ -23,14 +23,16 @@ from backtest.study.unfinished import INTERRUPTED
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 120.0
-# The command itself, which after a shuffled twin waits to be stopped.
+# The command itself, which after a shuffled twin waits to be stopped. Whoever runs the tests in the background of a
+# shell has it ignore SIGINT, and so would all its children.
 WAITING = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from backtest.study.unfinished import Tracked
 write, seen = Tracked.write, []
 def waiting(self, outcomes, ledger):
     if any(name.endswith("~shuffled") for name in seen):
-        time.sleep(600)
+        time.sleep(60)
     write(self, outcomes, ledger)
     seen.append(outcomes["strategy"][0].as_py())
 Tracked.write = waiting
@@ -88,7 +90,7 @@ def test_ctrl_c_keeps_what_is_finished_and_the_next_call_goes_on(tmp_path: Path)
         assert words in shown, words
     process.send_signal(signal.SIGINT)
     told = rest_of(terminal)
-    assert process.wait(PATIENCE_S) == 130
+    assert process.wait(PATIENCE_S) == 130, told
     assert "jobs are finished and kept in" in told
     assert "interrupted; call the same command again to go on" in told
     assert "Traceback" not in told
