@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -105,13 +105,9 @@ def incidence_chart(model: Model) -> Figure:
     """Draw the cumulative incidence of liquidation for the baseline and the strategies that save most."""
     grid = np.linspace(0, horizon_ms(model.input.study), CURVE_POINTS)
     data: list[Trace] = []
-    for i, one in enumerate(model.summary.shown):
-        color = "--ink" if one.name == BASELINE else SERIES[(i - 1) % len(SERIES)]
-        for reaction, dash in zip(REACTIONS, ("solid", "dot"), strict=True):
-            if reaction == REACTIONS[1] and one.intrabar.liquidated == one.next_open.liquidated:
-                continue
-            curve = model.incidence[one.name, reaction]
-            data.append(_curve(curve, grid, label(one.name), color, dash, reaction == REACTIONS[0]))
+    for name, reaction, color, dash in _shown(model):
+        curve = model.incidence[name, reaction]
+        data.append(_curve(curve, grid, label(name), color, dash, reaction == REACTIONS[0]))
     layout = {
         "xaxis": {"title": {"text": "days since entry"}, "rangemode": "tozero"},
         "yaxis": {"title": {"text": "liquidated, %"}, "rangemode": "tozero"},
@@ -149,17 +145,13 @@ def holding(model: Model) -> Figure:
 def calendar(model: Model) -> Figure:
     """Draw liquidations added up over calendar time, for the baseline and the strategies that save most."""
     data: list[Trace] = []
-    for i, one in enumerate(model.summary.shown):
-        color = "--ink" if one.name == BASELINE else SERIES[(i - 1) % len(SERIES)]
-        for reaction, dash in zip(REACTIONS, ("solid", "dot"), strict=True):
-            if reaction == REACTIONS[1] and one.intrabar.liquidated == one.next_open.liquidated:
-                continue
-            day, count = _by_day(model.pairs[one.name, reaction])
-            data.append(
-                {"type": "scatter", "mode": "lines", "name": label(one.name), "legendgroup": label(one.name),
-                 "showlegend": reaction == REACTIONS[0], "x": day, "y": count,
-                 "line": {"color": color, "dash": dash, "shape": "hv"}, "hovertemplate": "%{y:,}"}
-            )  # fmt: skip
+    for name, reaction, color, dash in _shown(model):
+        day, count = _by_day(model.pairs[name, reaction])
+        data.append(
+            {"type": "scatter", "mode": "lines", "name": label(name), "legendgroup": label(name),
+             "showlegend": reaction == REACTIONS[0], "x": day, "y": count,
+             "line": {"color": color, "dash": dash, "shape": "hv"}, "hovertemplate": "%{y:,}"}
+        )  # fmt: skip
     layout = {
         "xaxis": {"type": "date"},
         "yaxis": {"title": {"text": "liquidated runs so far"}, "rangemode": "tozero"},
@@ -172,6 +164,15 @@ def calendar(model: Model) -> Figure:
         "only whole blocks of the calendar count as evidence. Solid is intrabar, dotted next open."
     )
     return Figure("calendar", "Liquidations through time", caption, data, layout, 400)
+
+
+def _shown(model: Model) -> Iterator[tuple[str, str, str, str]]:
+    """Give name, reaction, colour and dash of each curve of the strategies shown; one where the reactions agree."""
+    for i, one in enumerate(model.summary.shown):
+        color = "--ink" if one.name == BASELINE else SERIES[(i - 1) % len(SERIES)]
+        for reaction, dash in zip(REACTIONS, ("solid", "dot"), strict=True):
+            if reaction == REACTIONS[0] or one.intrabar.liquidated != one.next_open.liquidated:
+                yield one.name, reaction, color, dash
 
 
 def _touches(model: Model, window: Window) -> bool:
