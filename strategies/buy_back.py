@@ -8,10 +8,11 @@ from backtest import HOLD, buffer_below, every, increase, move_margin, param, re
     trigger=param(0.25, low=0.0, high=1.0, help="share of the entry's buffer left at which to close"),
     step=param(0.25, low=0.01, high=1.0, help="share of the open quantity to close"),
     recover=param(1.20, low=1.05, high=10.0, help="buffer, with the entry quantity, at which to buy back"),
+    put_back=param(True, help="return to the position what the reduction freed"),
 )
 def buy_back(state, p):
     if state.wake == 0.0:
-        return reduce(p.step, put_back=True)
+        return reduce(p.step, put_back=p.put_back)
     missing = state.entry_qty - state.qty
     if missing <= 0.0:
         return HOLD

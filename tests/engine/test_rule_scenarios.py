@@ -70,3 +70,18 @@ def test_a_wrong_number_in_a_story_is_seen() -> None:
     row = scenario.tables["transfers"][-1]
     row["amount"] = str(Decimal(row["amount"]) + Decimal("0.00000001"))
     assert all(differences(scenario, result) for result in results(scenario).values())
+
+
+EXIT = {"use": "exit", "parameters": "trigger=0.5", "wakes": "-"}
+
+
+@pytest.mark.parametrize(("share", "other"), [("0", []), ("1", [EXIT])], ids=["hold", "exit"])
+def test_a_false_binary_of_nothing_holds_and_of_all_leaves(share: str, other: list[Row]) -> None:
+    scenario = read_scenario(FOLDER / "false_binary.txt")
+
+    def ledgers(rows: list[Row]) -> list[object]:
+        told = replace(scenario, tables=scenario.tables | {"rules": rows})
+        return [(result.transfers, result.fills) for result in results(told).values()]
+
+    extreme = {"use": "false_binary", "parameters": f"trigger=0.5,share={share}", "wakes": "-"}
+    assert ledgers([extreme]) == ledgers(other)
