@@ -73,10 +73,19 @@ class Costs(TypedDict, total=False):
     capital_cost_apr: Number
 
 
+class Approval(TypedDict):
+    """How many signatures a transfer of the reserve needs, and how long each signer takes."""
+
+    needed: int
+    delays: Sequence[Duration]
+
+
 class Reserve(TypedDict, total=False):
     """The capital outside the venue: the keys of `[reserve]`."""
 
     latency: Duration
+    approval: Approval
+    preset: str
     daily_cap: str | int
 
 
@@ -110,13 +119,24 @@ def use(rule: str, **params: object) -> RuleUse:
 
 
 def strategy(
-    name: str, *rules: RuleUse, latency: Duration | None = None, cooldown: Duration | None = None
+    name: str,
+    *rules: RuleUse,
+    profile: str | None = None,
+    latency: Duration | None = None,
+    approval: Approval | None = None,
+    preset: str | None = None,
+    cooldown: Duration | None = None,
 ) -> StrategyForm:
-    """Name a list of rules: what a study compares.
+    """Name a list of rules, or a `profile` that stands for one: what a study compares.
 
-    `latency` replaces the latency of the reserve; `cooldown` is the least time between two actions of one rule.
+    `latency`, `approval` and `preset` replace those of the reserve; `cooldown` is the least time between two actions of
+    one rule.
+
+    >>> strategy("careful", profile="steward", preset="multi-sig")
+    {'name': 'careful', 'profile': 'steward', 'preset': 'multi-sig'}
     """
-    return {"name": name, "rules": list(rules)} | _given(latency=latency, cooldown=cooldown)
+    given = _given(profile=profile, latency=latency, approval=approval, preset=preset, cooldown=cooldown)
+    return {"name": name} | ({} if profile is not None and not rules else {"rules": list(rules)}) | given
 
 
 def window(name: str, start: Moment, stop: Moment) -> WindowForm:

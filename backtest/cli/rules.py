@@ -45,6 +45,8 @@ def rules(
         print_table(("rule", "wakes", "what it does"), [(r.name, _wakes(r), r.doc) for r in found], align="l")
         say("")
     _print_params(found)
+    if check is None and name is None:
+        _print_presets()
     if check is not None:
         note(f"{check}: nothing is wrong with it")
 
@@ -56,6 +58,17 @@ def _print_params(found: Sequence[Rule]) -> None:
         for name, p in rule.params.items()
     ]
     print_table(("rule", "parameter", "default", "limits", "meaning"), rows, align="llrrl")
+
+
+def _print_presets() -> None:
+    """List what stands for rules, and for the latency of a reserve, in one word of a study."""
+    from backtest.study.profiles import PROFILES
+    from backtest.study.reserve import PRESETS
+
+    say("")
+    print_table(("profile", "what it does"), [(name, profile.help) for name, profile in PROFILES.items()], align="l")
+    say("")
+    print_table(("preset of the reserve", "latency", "because"), [(n, *why) for n, why in PRESETS.items()], align="lrl")
 
 
 def _form(rule: Rule) -> dict[str, object]:

@@ -15,8 +15,10 @@ from backtest.study import naming, reader
 from backtest.study.listed import Frame, Listed, read_listed
 from backtest.study.market import AS_OF, MarketSpec, Window, read_market
 from backtest.study.naming import NAME_PATTERN, SIDES, Param, RuleTable
+from backtest.study.profiles import read_profile
 from backtest.study.reader import BadValueError, Section
 from backtest.study.regime import RegimeSpec, read_regimes
+from backtest.study.reserve import ReserveSpec, read_latency, read_reserve
 from backtest.units import duration_text
 
 MARGIN_MODES = ("isolated", "cross")
@@ -61,14 +63,6 @@ class CostSpec:
     liquidation_slippage_e8: int
     clearance_fee_e8: int | None
     capital_cost_apr_e8: int
-
-
-@dataclass(frozen=True, slots=True)
-class ReserveSpec:
-    """The capital outside the venue: how long it takes to arrive, and how much may leave in one UTC day."""
-
-    latency_ms: int
-    daily_cap_e8: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +172,7 @@ def parse_study(mapping: Mapping[str, object], where: str) -> Study:
         market=market,
         entries=entries,
         costs=_costs(top.table("costs", required=False)),
-        reserve=_reserve(top.table("reserve", required=False)),
+        reserve=read_reserve(top.table("reserve", required=False)),
         release=market_section.get("release", reader.choice("pro_rata", "keep"), "pro_rata"),
         strategies=_strategies(top),
         windows=windows,
@@ -241,21 +235,14 @@ def _costs(section: Section) -> CostSpec:
     )
 
 
-def _reserve(section: Section) -> ReserveSpec:
-    return ReserveSpec(
-        latency_ms=section.get("latency", reader.duration(0), 0),
-        daily_cap_e8=section.get("daily_cap", reader.money("1_000_000_000"), None),
-    )
-
-
 def _strategies(top: Section) -> tuple[StrategySpec, ...]:
     strategies: list[StrategySpec] = []
     taken: dict[str, str] = {}
     for section in top.tables("strategy"):
         base_name = section.get("base_name", _strategy_name, None)
         written_name = section.get("name", _strategy_name if base_name is None else _swept_name(base_name))
-        rules = _rules(section)
-        latency_ms = section.get("latency", reader.duration(0), None)
+        rules = read_profile(section) if section.has("profile") else _rules(section)
+        latency_ms = read_latency(section)
         cooldown_ms = section.get("cooldown", reader.duration(0), 0)
         if not section.ok:
             continue

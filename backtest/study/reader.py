@@ -25,7 +25,6 @@ LONGEST_MS = 36_500 * DAY_MS
 # Keys that belong to the form of a study, but have no effect yet: refused, so that nobody believes they work.
 LATER = frozenset(
     {
-        "approval",
         "asset_marks",
         "basket",
         "calendar",

@@ -48,6 +48,8 @@ capital_cost_apr = 0.0 # 0.05 charges 5 % a year on the capital, in the cost fig
 
 [reserve]
 latency = "0s" # until margin sent from the reserve arrives
+# approval = {{ needed = 3, delays = ["1h", "6h", "1d", "2d", "3d"] }} # and until the third of five has signed
+# preset = "multi-sig" # in place of both; or "dao-vote", seven days
 # daily_cap = "1_000" # most that leaves it in one UTC day
 
 # [run]
@@ -65,6 +67,12 @@ rules = [{{ use = "top_up", trigger = 0.25, amount_pct = 10 }}]
 [[strategy]]
 name = "exit"
 rules = [{{ use = "exit", trigger = 0.25 }}]
+
+# A profile is a list of rules with a name; latency, approval and preset of the reserve can be one strategy's own.
+# [[strategy]]
+# name = "careful"
+# profile = "steward"
+# preset = "multi-sig"
 
 # Entries parted by a series of the lake, as it was known when they were made; the report compares each part.
 # [[regime]]

@@ -215,7 +215,7 @@ def test_params_json_is_canonical() -> None:
         ("costs.slippage_bps", "two", 'costs.slippage_bps: is "two", not a number'),
         ("costs.slippage_bps", -1, "costs.slippage_bps: is -1, out of range"),
         ("costs.taker_fee_bps", "asof", 'costs.taker_fee_bps: is "asof", not a number; write a number or "as-of"'),
-        ("reserve.approval", "2 of 3", "reserve.approval: is not supported yet"),
+        ("reserve.approval", "2 of 3", 'reserve.approval: is "2 of 3", not a table'),
         ("reserve.daily_cap", 0, "reserve.daily_cap: is 0, out of range"),
         ("strategy.0.name", "hold", 'strategy[1].name: is "hold", the name of a control'),
         ("strategy.0.name", "smaller-60", 'strategy[1].name: is "smaller-60", the name of a control'),
