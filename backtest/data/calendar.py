@@ -88,7 +88,7 @@ def require_coverage(kind: str, events: Sequence[Event], start_ms: int, stop_ms:
 def windows(events: Sequence[Event], before_ms: int, after_ms: int) -> Windows:
     """Join the windows of events into times that do not touch.
 
-    >>> event = Event("e", "fomc", "2024-03-20", "scheduled", 100, 0, None, "announced", "")
+    >>> event = Event("e", "fomc", "2024-03-20", "scheduled", 100, 0, None, "UTC", "announced", "")
     >>> windows([event], 10, 5)
     Windows(first_ms=array([90]), last_ms=array([105]))
     """
@@ -106,7 +106,7 @@ def windows(events: Sequence[Event], before_ms: int, after_ms: int) -> Windows:
 def in_window(events: Sequence[Event], time_ms: int, before_ms: int, after_ms: int) -> bool:
     """Say whether a time lies in the window of an event that was known then.
 
-    >>> event = Event("e", "fomc", "2020-03", "unscheduled", 100, 100, 100, "at release", "")
+    >>> event = Event("e", "fomc", "2020-03", "unscheduled", 100, 100, 100, "UTC", "at release", "")
     >>> in_window([event], 95, 10, 5), in_window([event], 100, 10, 5)
     (False, True)
     """

@@ -40,6 +40,7 @@ class Event:
     scheduled_ms: int | None
     known_ms: int
     actual_ms: int | None
+    zone: str  # whose clocks it follows
     knowledge: str  # of KNOWLEDGE
     source: str
 
@@ -96,11 +97,23 @@ def local_ms(text: str, zone: str) -> int:
     >>> local_ms("2024-12-18T14:00", "America/New_York") == 1_734_548_400_000
     True
     """
-    local = dt.datetime.strptime(text, "%Y-%m-%dT%H:%M")
-    moment = local.replace(tzinfo=ZoneInfo(zone)).astimezone(dt.UTC)
-    if moment.astimezone(ZoneInfo(zone)).replace(tzinfo=None) != local:
-        raise ValueError(f"the clocks of {zone} skip {text}")
+    return clock_ms(dt.datetime.strptime(text, "%Y-%m-%dT%H:%M"), ZoneInfo(zone))
+
+
+def clock_ms(local: dt.datetime, zone: ZoneInfo) -> int:
+    """Give UTC milliseconds of what the clocks of a zone show; the first of two such moments.
+
+    Raises `ValueError` where they skip it.
+    """
+    moment = local.replace(tzinfo=zone).astimezone(dt.UTC)
+    if moment.astimezone(zone).replace(tzinfo=None) != local:
+        raise ValueError(f"the clocks of {zone.key} skip {local:%Y-%m-%dT%H:%M}")
     return (moment - _EPOCH) // dt.timedelta(milliseconds=1)
+
+
+def clock_of(time_ms: int, zone: ZoneInfo) -> dt.datetime:
+    """Give what the clocks of a zone show at UTC milliseconds, without the zone."""
+    return (_EPOCH + dt.timedelta(milliseconds=time_ms)).astimezone(zone).replace(tzinfo=None)
 
 
 def _statements(row: Mapping[str, str]) -> Iterator[Event]:
@@ -113,6 +126,7 @@ def _statements(row: Mapping[str, str]) -> Iterator[Event]:
         scheduled_ms=local_ms(row["scheduled"], zone) if row["scheduled"] else None,
         known_ms=local_ms(row["schedule_known"], zone),
         actual_ms=None,
+        zone=zone,
         knowledge=row["knowledge"],
         source=row["source"],
     )

@@ -121,7 +121,7 @@ def test_a_range_without_calendar_is_refused() -> None:
 
 
 def event(name: str, at: int | None, known: int, status: str = "scheduled") -> Event:
-    return Event(name, "made", "", status, at, known, None, "announced", "made")
+    return Event(name, "made", "", status, at, known, None, "UTC", "announced", "made")
 
 
 def test_windows_that_touch_are_one() -> None:
