@@ -9,6 +9,7 @@
     ├── RuleError            7   a rule does not exist, does not compile or misbehaves
     ├── AccountError         8   an account cannot be computed
     ├── SourceError          9   a remote source did not deliver
+    ├── SignalError         11   a signal does not exist, cannot be computed or looks ahead
     └── InvariantError      70   our own fault: a law of the ledger does not hold
 
 The command line adds 10: a file or folder that the system does not let us read or write.
@@ -88,6 +89,10 @@ class AccountError(BacktestError):
 
 class SourceError(BacktestError):
     exit_code = 9
+
+
+class SignalError(BacktestError):
+    exit_code = 11
 
 
 class InvariantError(BacktestError):

@@ -78,6 +78,8 @@ def test_imports_go_one_way() -> None:
         ("engine/margin", "data"),
         ("analysis/pairs", "engine.margin"),
         ("data/store", "study"),
+        ("data/store", "signals"),
+        ("signals/compute", "study"),
         ("report/text", "study"),
         ("study/config", "cli"),
     ],

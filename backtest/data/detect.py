@@ -25,6 +25,7 @@ class Prices(NamedTuple):
     close: Floats
 
 
+_FIRST_MONDAY_MS = 4 * DAY_MS  # 1970-01-05
 PRICE_MAX = PRICE_MAX_E8 / 1e8
 PRICE_MIN = 1e-8
 UNITS = ("s", "ms", "us", "ns")
@@ -155,8 +156,12 @@ def trade_bars(
 def aggregate(
     time_ms: Ints, bars: Prices, interval_ms: int, parts: int, volume: Floats | None = None
 ) -> tuple[Ints, Prices, Floats | None]:
-    """Join finer bars into bars of `interval_ms`; only those of which all `parts` are there."""
-    bucket = time_ms // interval_ms
+    """Join finer bars into bars of `interval_ms`; only those of which all `parts` are there.
+
+    Bars begin at multiples of the interval since 1970, those of whole weeks on Mondays, as the venues' do.
+    """
+    origin_ms = _FIRST_MONDAY_MS if interval_ms % (7 * DAY_MS) == 0 else 0
+    bucket = (time_ms - origin_ms) // interval_ms
     first = np.flatnonzero(np.diff(bucket, prepend=bucket[:1] - 1))
     count = np.diff(np.append(first, len(bucket)))
     whole = count == parts
@@ -167,4 +172,4 @@ def aggregate(
         bars.close[first + count - 1][whole],
     )
     total = None if volume is None else np.add.reduceat(volume, first)[whole]
-    return bucket[first][whole] * interval_ms, joined, total
+    return bucket[first][whole] * interval_ms + origin_ms, joined, total

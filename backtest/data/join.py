@@ -51,13 +51,13 @@ def join_bars(
     lake: Lake, venue: str, symbol: str, interval: str, start_ms: int, stop_ms: int, gap_policy: GapPolicy
 ) -> Joined:
     """Read and join the half-open range. Raises `CoverageError` for a missing table, and for holes under "error"."""
-    last = _read_bars(lake, Dataset(venue, "klines", symbol, interval), start_ms, stop_ms)
-    mark = _read_bars(lake, Dataset(venue, "mark_price", symbol, interval), start_ms, stop_ms)
+    last = read_bars(lake, Dataset(venue, "klines", symbol, interval), start_ms, stop_ms)
+    mark = read_bars(lake, Dataset(venue, "mark_price", symbol, interval), start_ms, stop_ms)
     interval_ms = duration_ms(interval)
     filled = np.empty(0, np.int64)
     datasets = [last.dataset, mark.dataset]
     if gap_policy == "mark-from-index":
-        index = _read_bars(lake, mark.dataset._replace(table="index_price", interval=interval), start_ms, stop_ms)
+        index = read_bars(lake, mark.dataset._replace(table="index_price", interval=interval), start_ms, stop_ms)
         mark, filled = _filled(mark, index)
         datasets.append(index.dataset)
     if not np.array_equal(last.time_ms, mark.time_ms):
@@ -94,7 +94,11 @@ def _both(bars: Bars, others: Bars) -> Bars:
     return Bars(bars.dataset, bars.time_ms[keep], Prices(*(column[keep] for column in bars.prices)), volume)
 
 
-def _read_bars(lake: Lake, wanted: Dataset, start_ms: int, stop_ms: int) -> Bars:
+def read_bars(lake: Lake, wanted: Dataset, start_ms: int | None, stop_ms: int) -> Bars:
+    """Read the bars that open in the half-open range, joined from finer ones where the lake has no such bars.
+
+    A bar of which a part is missing is left out. Raises `CoverageError` where the lake has nothing that fits.
+    """
     dataset = _finest_that_fits(lake, wanted)
     volumes = ["volume", "quote_volume"] if wanted.table == "klines" else []
     table = lake.read(dataset, start_ms, stop_ms, [*Prices._fields, *volumes])
