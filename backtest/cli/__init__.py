@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from bdb import BdbQuit
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -61,6 +62,8 @@ def run(argv: Sequence[str]) -> int:
     except BrokenPipeError:
         # The reader of our output left, such as `head`; what remains to be flushed must not fail again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except BdbQuit:  # the person left the debugger
         return 0
     except OSError as error:
         if error.filename is None:

@@ -29,12 +29,11 @@ def rules(
     as_json: Json = False,
 ) -> None:
     """List the rules that a study can use, with parameters, limits and one line each."""
-    from backtest.study.rule_files import find_rule, load_rule_file, load_rules, try_rule
+    from backtest.study.rule_files import find_rule, load_rule_file, load_rules, try_rules
 
     if check is not None:
         found = load_rule_file(check)
-        for rule in found:
-            try_rule(rule)
+        try_rules(found)
     else:
         known = load_rules()
         found = list(known.values()) if name is None else [find_rule(known, name, "backtest rules")]

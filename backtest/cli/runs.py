@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from backtest.cli.output import LAKE, Json, LakeFolder, note, print_table, progress, say, say_json
-from backtest.errors import IntegrityError, Problem
+from backtest.errors import IntegrityError, Problem, UsageError
 
 if TYPE_CHECKING:
     from backtest.study.reproduce import Sampled, Verification
     from backtest.study.story import Story
 
+Debug = Annotated[
+    bool, typer.Option("--debug", help="Call the rules in plain Python, so that breakpoint() in one works.")
+]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a finished study.")]
 
 
@@ -22,9 +27,12 @@ def explain(
     run_id: Annotated[str, typer.Argument(metavar="RUN_ID", help="A run, as outcomes.parquet names it.")],
     lake: LakeFolder = LAKE,
     html: Annotated[Path | None, typer.Option(help="Write it as a page to this file, with its bars drawn.")] = None,
+    debug: Debug = False,
     json_out: Json = False,
 ) -> None:
     """Tell one run number by number: entry, actions, funding, and why it was liquidated."""
+    if debug:
+        _plain_python()
     from backtest.report.story import resampled
     from backtest.study.explain import explain as explained
     from backtest.study.narrate import facts, narrate, numbers
@@ -32,7 +40,7 @@ def explain(
     from backtest.study.results import open_results
 
     results = open_results(folder)
-    found = explained(results, run_id, lake)
+    found = explained(results, run_id, lake, debug=debug)
     if found.changed:
         note("changed since the study was run: " + ", ".join(PARTS.get(part, part) for part in found.changed))
     if (made := resampled(results.manifest["study"])) is not None:
@@ -65,16 +73,20 @@ def what_if(
     capital: Annotated[str, typer.Option(help="Capital in quote; half of it is posted.")] = "10_000",
     venue: Annotated[str, typer.Option(help="binance or bybit.")] = "binance",
     interval: Annotated[str, typer.Option(help="Length of the mark-price bars.")] = "1h",
+    reaction: Annotated[str | None, typer.Option(help="Only intrabar, or only next_open; both if not said.")] = None,
     lake: LakeFolder = LAKE,
+    debug: Debug = False,
     json_out: Json = False,
 ) -> None:
     """Tell one position's story without a rule and with it."""
+    if debug:
+        _plain_python()
     from backtest.study.narrate import facts, narrate
     from backtest.study.what_if import Position, parse_rule
     from backtest.study.what_if import what_if as stories_of
 
     position = Position(symbol, side, leverage, on, venue, interval, horizon, capital)
-    stories = stories_of(position, [parse_rule(text) for text in rule or ()], lake)
+    stories = stories_of(position, [parse_rule(text) for text in rule or ()], lake, reaction=reaction, debug=debug)
     if json_out:
         say_json([facts(story) for story in stories])
         return
@@ -83,6 +95,13 @@ def what_if(
             say(line)
         say("")
     _print_ends(stories)
+
+
+def _plain_python() -> None:
+    """Have the replay interpreted in this process; it chooses so when it is loaded."""
+    if "backtest.engine.compile" in sys.modules:
+        raise UsageError.at("--debug", "the replay is loaded already, compiled", "call it in a process of its own")
+    os.environ["BACKTEST_JIT"] = "0"
 
 
 def _print_ends(stories: list[Story]) -> None:

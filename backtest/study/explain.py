@@ -27,17 +27,19 @@ class Explanation:
     changed: tuple[str, ...]
 
 
-def explain(results: Results, run_id: str, lake: Path) -> Explanation:
+def explain(results: Results, run_id: str, lake: Path, *, debug: bool = False) -> Explanation:
     """Explain a run of a finished study.
 
-    Its rows are read where they were kept, else made again by replaying it.
+    Its rows are read where they were kept, else made again by replaying it; with `debug` it is always replayed, and
+    its rules are called for nothing else.
     """
     study = results.study
     outcome, hold = results.outcome(run_id), results.outcome(hold_id(run_id))
-    all_jobs = study_jobs(study, str(results.folder))
+    all_jobs = study_jobs(study, str(results.folder), tried=not debug)
     loaded = [load_symbol(study, Lake(lake), symbol) for symbol in study.market.symbols]
     data = next(data for data in loaded if data.symbol == outcome["symbol"])
-    tables = results.ledger(run_id) or replayed_ledger(study, data, all_jobs, outcome)
+    kept = None if debug else results.ledger(run_id)
+    tables = kept or replayed_ledger(study, data, all_jobs, outcome)
     now = decisions(study, loaded, all_jobs)
     changed = tuple(part for part, value in results.manifest["decided_by"].items() if now.get(part) != value)
     story = tell(study, data, outcome, Ledger.of(tables), hold)

@@ -9,12 +9,13 @@ import inspect
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import backtest
 from backtest.engine.rules import Rule
-from backtest.errors import BacktestError, Problem, RuleError, did_you_mean
+from backtest.errors import Problem, RuleError, did_you_mean
 from backtest.study.config import StrategySpec
 
 FOLDER = Path("strategies")
@@ -98,37 +99,75 @@ def resolve_rules(strategies: Iterable[StrategySpec], rules: dict[str, Rule], wh
     return resolved
 
 
-def try_rule(rule: Rule) -> None:
-    """Check the names a rule uses, compile it, and call it with its defaults on made-up states.
+def try_rules(rules: Iterable[Rule]) -> None:
+    """Try each rule; RuleError with all that is wrong with any of them."""
+    problems: list[Problem] = []
+    for rule in rules:
+        try:
+            try_rule(rule)
+        except RuleError as error:
+            problems += error.problems
+    if problems:
+        raise RuleError(*problems)
 
-    Raises RuleError: for every state field and parameter that does not exist, else for what does not compile or run.
+
+def try_rule(rule: Rule) -> None:
+    """Check a rule's parameters and the names it uses, compile it, and call it with its defaults on made-up states.
+
+    Raises RuleError: for all that can be read from the file, else for what does not compile or run.
     """
     from backtest.engine.compiled import check_rule
 
-    if len(inspect.signature(rule.function).parameters) != 2:
-        raise RuleError.at(rule.path, f'rule "{rule.name}" does not take two arguments', "define it as (state, p)")
-    problems = list(_unknown_names(rule))
+    problems = [*_wrong_params(rule), *_wrong_reads(rule)]
     if problems:
         raise RuleError(*problems)
     check_rule(rule, rule.values({}))
 
 
-def _unknown_names(rule: Rule) -> Iterator[Problem]:
-    """List what a rule's function reads of its state and of its parameters that is not there."""
-    from backtest.engine.state import STATE_FIELDS
+def _wrong_params(rule: Rule) -> Iterator[Problem]:
+    """List parameters that are too many, or whose default is outside their limits."""
+    from backtest.engine.compiled import PARAMS_MAX
 
+    place = _place(rule)
+    if len(rule.params) > PARAMS_MAX:
+        yield Problem(place, f'rule "{rule.name}" has {len(rule.params)} parameters', f"at most {PARAMS_MAX}")
+    for name, p in rule.params.items():
+        if not p.is_switch and not p.low <= p.default <= p.high:
+            yield Problem(place, f"{name} = {p.default:g} is out of its own range", f"{p.low:g} to {p.high:g}")
+
+
+def _wrong_reads(rule: Rule) -> Iterator[Problem]:
+    """List what a rule's function reads of its state, its memory and its parameters that is not there."""
+    from backtest.engine.state import MEMORY_SIZE, STATE_FIELDS
+
+    if len(inspect.signature(rule.function).parameters) != 2:
+        yield Problem(_place(rule), f'rule "{rule.name}" does not take two arguments', "define it as (state, p)")
+        return
     state, params = inspect.signature(rule.function).parameters
     known = {state: ("field of the state", {*STATE_FIELDS, "memory"}), params: ("parameter", set(rule.params))}
+    for node in _nodes(rule):
+        match node:
+            case ast.Attribute(ast.Name(owner), name) if owner in known and name not in known[owner][1]:
+                kind, names = known[owner]
+                yield Problem(f"{rule.path}:{node.lineno}", f"{owner}.{name} is no {kind}", did_you_mean(name, names))
+            case ast.Call(ast.Name("breakpoint")):
+                remedy = "take it out, or replay one run: backtest what-if … --debug"
+                yield Problem(f"{rule.path}:{node.lineno}", "breakpoint() waits for a debugger", remedy)
+            case ast.Subscript(ast.Attribute(ast.Name(owner), "memory"), ast.Constant(int(place))) if owner == state:
+                if place >= MEMORY_SIZE:
+                    what = f"{owner}.memory[{place}] is not there"
+                    yield Problem(f"{rule.path}:{node.lineno}", what, f"use 0 to {MEMORY_SIZE - 1}")
+
+
+def _nodes(rule: Rule) -> Iterator[ast.AST]:
+    """Walk the code of a rule's function, as it stands in its file."""
     for function in ast.walk(ast.parse(Path(rule.path).read_bytes())):
-        if not (isinstance(function, ast.FunctionDef) and function.name == rule.name):
-            continue
-        for node in ast.walk(function):
-            if not (isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in known):
-                continue
-            kind, names = known[node.value.id]
-            if node.attr not in names:
-                what = f"{node.value.id}.{node.attr} is no {kind}"
-                yield Problem(f"{rule.path}:{node.lineno}", what, did_you_mean(node.attr, names))
+        if isinstance(function, ast.FunctionDef) and function.name == rule.name:
+            yield from ast.walk(function)
+
+
+def _place(rule: Rule) -> str:
+    return f"{rule.path}:{rule.function.__code__.co_firstlineno}"
 
 
 def _rule_files(folder: Path) -> Iterator[Path]:
@@ -143,12 +182,19 @@ def _run(path: Path, name: str) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except BacktestError:
-        raise
+    except RuleError as error:
+        raise RuleError(*(replace(p, where=_line(error, path)) for p in error.problems)) from None
     except SyntaxError as error:
         raise RuleError.at(f"{path}:{error.lineno}", f"is not Python: {error.msg}", "mend the line") from None
     except Exception as error:  # the file is the user's own code: anything can happen in it
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == spec.origin]
-        place = f"{path}:{lines[-1]}" if lines else str(path)
-        raise RuleError.at(place, f"does not run: {type(error).__name__}: {error}", "mend the line") from None
+        raise RuleError.at(
+            _line(error, path), f"does not run: {type(error).__name__}: {error}", "mend the line"
+        ) from None
     return module
+
+
+def _line(error: Exception, path: Path) -> str:
+    """Say where in a file an error arose."""
+    origin = str(path.absolute())
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == origin]
+    return f"{path}:{lines[-1]}" if lines else str(path)

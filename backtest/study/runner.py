@@ -35,7 +35,7 @@ from backtest.study.jobs import Job, jobs
 from backtest.study.least_margin import least_margins_e8
 from backtest.study.outcomes import REFUSED, Facts, baseline_paired, ledger_tables, outcome_table
 from backtest.study.regime import entered, tags
-from backtest.study.rule_files import load_rules, resolve_rules, try_rule
+from backtest.study.rule_files import load_rules, resolve_rules, try_rules
 from backtest.study.scripts import draw_donors, play_back
 from backtest.units import E8, duration_text
 from backtest.venues.contracts import contract_at
@@ -169,12 +169,12 @@ def load_symbol(study: Study, lake: Lake, symbol: str) -> SymbolData:
     return SymbolData(symbol, result, tiers, market_of(result.tape), entries.only(inside.tolist()), regimes)
 
 
-def study_jobs(study: Study, where: str) -> list[Job]:
-    """Find, check and compile the rules of a study, and list its jobs."""
+def study_jobs(study: Study, where: str, *, tried: bool = True) -> list[Job]:
+    """Find and compile the rules of a study, and list its jobs; rules are `tried` unless a debugger waits in them."""
     rules = load_rules()
     uses = resolve_rules(study.strategies, rules, where)
-    for rule in {rule.name: rule for use in uses.values() for rule, _ in use}.values():
-        try_rule(rule)
+    if tried:
+        try_rules({rule.name: rule for use in uses.values() for rule, _ in use}.values())
     return list(jobs(study, uses))
 
 

@@ -5,19 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from backtest.data.store import Lake
 from backtest.errors import UsageError
 from backtest.study.config import Study, parse_study
+from backtest.study.entries import fidelities, near_gap
+from backtest.study.jobs import BOTH, Job
 from backtest.study.naming import HOLD
-from backtest.study.runner import load, run, study_jobs
+from backtest.study.outcomes import Facts, baseline_paired, ledger_tables, outcome_table
+from backtest.study.rerun import rerun
+from backtest.study.runner import SymbolData, load, run, study_jobs
 from backtest.study.story import Ledger, Story, hold_id, replayed_ledger, tell
 from backtest.units import DAY_MS, duration_ms, duration_text, time_ms, time_text
 
 WHERE = "what-if"
 STRATEGY = "with-rule"
+Told = tuple[Mapping[str, Any], Ledger]  # an outcome, and the rows that led to it
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,16 +112,52 @@ def single_study(position: Position, rules: Sequence[Mapping[str, object]]) -> S
     )
 
 
-def what_if(position: Position, rules: Sequence[Mapping[str, object]], lake: Path) -> list[Story]:
-    """Tell how a position fares under `hold`, and under the rules with each reaction."""
+def what_if(
+    position: Position,
+    rules: Sequence[Mapping[str, object]],
+    lake: Path,
+    *,
+    reaction: str | None = None,
+    debug: bool = False,
+) -> list[Story]:
+    """Tell how a position fares under `hold`, and under the rules with each reaction, or with one.
+
+    With `debug` a rule is called once for each of its wakes and for nothing else, so that a debugger can wait in it;
+    what margin would have saved the position is then not sought.
+    """
     study = single_study(position, rules)
-    all_jobs = [job for job in study_jobs(study, WHERE) if job.strategy in (HOLD, STRATEGY)]
-    sink = MemorySink()
+    wanted = (HOLD, STRATEGY)
+    all_jobs = [
+        job
+        for job in study_jobs(study, WHERE, tried=not debug)
+        if job.strategy in wanted and job.reaction in (BOTH, reaction or job.reaction)
+    ]
     (data,) = load(study, Lake(lake))
+    told = _replayed_once(study, data, all_jobs) if debug else _replayed(study, data, all_jobs)
+    holds = {outcome["run_id"]: outcome for outcome, _ in told}
+    return [tell(study, data, outcome, ledger, holds[hold_id(outcome["run_id"])]) for outcome, ledger in told]
+
+
+def _replayed(study: Study, data: SymbolData, all_jobs: Sequence[Job]) -> list[Told]:
+    sink = MemorySink()
     run(study, [data], sink, all_jobs, WHERE)
-    outcomes = {row["run_id"]: row for row in pa.concat_tables(sink.tables).to_pylist()}
-    stories = []
-    for run_id, outcome in outcomes.items():
-        ledger = Ledger.of(replayed_ledger(study, data, all_jobs, outcome))
-        stories.append(tell(study, data, outcome, ledger, outcomes[hold_id(run_id)]))
-    return stories
+    outcomes = pa.concat_tables(sink.tables).to_pylist()
+    return [(outcome, Ledger.of(replayed_ledger(study, data, all_jobs, outcome))) for outcome in outcomes]
+
+
+def _replayed_once(study: Study, data: SymbolData, all_jobs: Sequence[Job]) -> list[Told]:
+    told = []
+    hold = rerun(study, data, all_jobs, all_jobs[0], [0])
+    for job in all_jobs:
+        runs = hold if job.strategy == HOLD else rerun(study, data, all_jobs, job, [0])
+        entry_ms, exit_ms = runs.entries.rows["entry_ms"], runs.batch.outcomes["exit_ms"]
+        facts = Facts(
+            baseline_paired_e2=baseline_paired(data.result.tape, hold.batch, exit_ms, runs.entries),
+            fidelity=fidelities(data.tiers, entry_ms, np.maximum(entry_ms, exit_ms), study.market.tiers),
+            near_gap=near_gap(data.result.holes, entry_ms, np.maximum(entry_ms, exit_ms)),
+            to_survive_e8=None,
+            donors=None,
+        )
+        (outcome,) = outcome_table(study.market.venue, job, runs.entries, runs.batch, facts).to_pylist()
+        told.append((outcome, Ledger.of(ledger_tables(job, runs.entries, runs.batch, np.ones(1, bool)))))
+    return told

@@ -90,13 +90,25 @@ GOOD = (
         ("def mine(:\n", "mine.py:1: is not Python"),
         ("x = 1\n", "mine.py: defines no rule"),
         ("import nothing_like_it\n", "mine.py:1: does not run: ModuleNotFoundError"),
-        (GOOD.replace("every_bar())", 'buffer_below("x"))').replace("every_bar", "buffer_below"), "names no parameter"),
+        (
+            GOOD.replace("every_bar())", 'buffer_below("x"))').replace("every_bar", "buffer_below"),
+            'mine.py:4: wake buffer_below("x") names no parameter',
+        ),
         (
             GOOD + "    return reduce(state.bufer)\n",
             'mine.py:7: state.bufer is no field of the state; did you mean "buffer"?',
         ),
         (GOOD + "    return reduce(p.step)\n", "mine.py:7: p.step is no parameter"),
-        (GOOD.replace("state, p", "state") + "    return reduce(0.5)\n", "does not take two arguments"),
+        (GOOD + "    return reduce(state.memory[8])\n", "mine.py:7: state.memory[8] is not there; use 0 to 7"),
+        (
+            GOOD.replace("every_bar())", "every_bar(), x=param(2.0, help='x'))").replace("reduce", "param, reduce")
+            + "    return reduce(p.x)\n",
+            "mine.py:4: x = 2 is out of its own range; 0 to 1",
+        ),
+        (
+            GOOD.replace("state, p", "state") + "    return reduce(0.5)\n",
+            'mine.py:4: rule "mine" does not take two arguments',
+        ),
         (GOOD + "    return reduce(0.0 * state.mark_price / 0.0 * state.qty)\n", "mine.py"),
     ],
 )
@@ -106,6 +118,16 @@ def test_check_says_what_is_wrong_with_a_rule_file(source: str | None, what: str
     code, lines = refused("rules", "--check", "mine.py")
     assert (code, len(lines)) == (7, 1)
     assert what in lines[0]
+
+
+def test_check_says_all_that_is_wrong_with_a_file_at_once(refused: Refused) -> None:
+    second = GOOD.split("\n\n\n")[1].replace("def mine", "def yours")
+    body = "    return reduce(state.bufer * p.step)\n"
+    Path("mine.py").write_text(GOOD + body + "\n\n" + second + body)
+    code, lines = refused("rules", "--check", "mine.py")
+    assert code == 7
+    places = [Path(line.split(": ")[1]).name for line in lines]
+    assert places == ["mine.py:7", "mine.py:7", "mine.py:13", "mine.py:13"]
 
 
 def test_check_passes_a_good_file(capsys: pytest.CaptureFixture[str]) -> None:
