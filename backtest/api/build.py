@@ -144,13 +144,24 @@ def window(name: str, start: Moment, stop: Moment) -> WindowForm:
     return {"name": name, "from": start, "to": stop}
 
 
-def regime(name: str, series: str, edges: Many, *, enter: str | Sequence[str] | None = None) -> RegimeForm:
+def regime(
+    name: str | None = None,
+    series: str | None = None,
+    edges: Many | None = None,
+    *,
+    enter: str | Sequence[str] | None = None,
+    **keys: object,
+) -> RegimeForm:
     """Part entries by a series of the lake (`venue/symbol`); `enter` names the parts in which positions are opened.
+
+    `keys` are the others of `[[regime]]`: `use`, `thirds`, `cycle`, `over`, `labels`, `event`, `before`, `after`.
 
     >>> regime("VIX", "cboe/VIX", [20, 30], enter="30 or more")
     {'name': 'VIX', 'series': 'cboe/VIX', 'edges': [20, 30], 'enter': '30 or more'}
+    >>> regime(use="fomc_window")
+    {'use': 'fomc_window'}
     """
-    return {"name": name, "series": series, "edges": edges} | _given(enter=enter)
+    return _given(name=name, series=series, edges=edges, enter=enter) | keys
 
 
 def make_study(

@@ -96,6 +96,10 @@ class Section:
         self._known.append(key)
         return key in self._raw
 
+    def fill(self, defaults: Mapping[str, object]) -> None:
+        """Take values for keys that the file leaves out."""
+        self._raw = {**defaults, **self._raw}
+
     def many(self, key: str, convert: Convert[T], default: tuple[T, ...] | _Required = REQUIRED) -> tuple[T, ...]:
         """Read one value or a list of values, each once."""
         return self.get(key, lambda raw: _each(raw, convert), default)
@@ -202,6 +206,13 @@ def choice(*names: str, later: tuple[str, ...] = ()) -> Convert[str]:
         return raw
 
     return convert
+
+
+def switch(raw: object) -> bool:
+    """Read true or false."""
+    if not isinstance(raw, bool):
+        raise BadValueError(f"is {show(raw)}, neither true nor false")
+    return raw
 
 
 def whole(low: int, high: int) -> Convert[int]:

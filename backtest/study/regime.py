@@ -1,94 +1,98 @@
-"""Regimes: a study's entries sorted by a dated series of the lake, such as VIX, as it was known when they were made."""
+"""Regimes: a study's entries sorted by what was known when they were made: a dated series, or events around them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
-from backtest.data.manifest import EVENT, Dataset
 from backtest.data.store import Lake
 from backtest.study import reader
-from backtest.study.naming import decimal_text
 from backtest.study.reader import Section
+from backtest.study.regime_steps import Cycle, Edges, EventPart, Part, Parting, SeriesPart, Thirds
 from backtest.units import E8
 
 NOT_KNOWN = "not known"
-_NAME = reader.text("[^<>\n]{1,60}", "a label of up to 60 characters", '"VIX"')
+_LABEL = reader.text("[^<>\n]{1,60}", "a label of up to 60 characters", '"VIX"')
 _SERIES = reader.text(r"[A-Za-z0-9._-]+/[A-Za-z0-9._-]+", "a series of the lake", '"cboe/VIX"')
+_KIND = reader.text("[a-z][a-z0-9_]{0,30}", "a kind of event", '"fomc"')
+_SOURCES = ("series", "event")
+_PARTINGS = ("edges", "thirds", "cycle")
+
+# What a study takes with `use`; its own keys go before these.
+PRESETS: Mapping[str, Mapping[str, object]] = {
+    "vix_bands": {"name": "VIX", "series": "cboe/VIX", "edges": ["15", "20", "28"]},
+    "vix_curve": {
+        "name": "VIX curve",
+        "series": "cboe/VIX",
+        "over": "cboe/VIX3M",
+        "edges": ["0.95", "1"],
+        "labels": ["contango", "flat", "backwardation"],
+    },
+    "btc_dvol_thirds": {"name": "BTC implied volatility", "series": "deribit/BTC-DVOL", "thirds": True},
+    "gdp_cycle": {"name": "GDP", "series": "fred/A191RL1Q225SBEA", "cycle": True},
+    "fomc_window": {"name": "FOMC window", "event": "fomc", "before": "24h", "after": "2h"},
+    "cpi_window": {"name": "CPI window", "event": "cpi", "before": "12h", "after": "1h"},
+    "ppi_window": {"name": "PPI window", "event": "ppi", "before": "6h", "after": "1h"},
+    "gdp_window": {"name": "GDP window", "event": "gdp", "before": "6h", "after": "1h"},
+}
 
 
 @dataclass(frozen=True, slots=True)
 class RegimeSpec:
-    """A series and the values that part its regimes: under the first edge, from edge to edge, from the last on.
+    """A name, and what parts entries under it.
 
     Positions are opened in those of its regimes alone that `enter` names; in all of them where it is empty.
     """
 
     name: str
-    series: str  # venue/symbol
-    edges_e8: tuple[int, ...]
+    part: Part
     enter: tuple[str, ...] = ()
 
     @property
-    def dataset(self) -> Dataset:
-        venue, _, symbol = self.series.partition("/")
-        return Dataset(venue, "series", symbol, EVENT)
-
-    @property
     def labels(self) -> tuple[str, ...]:
-        """Name the regimes, the lowest first, then what is not known.
-
-        >>> RegimeSpec("VIX", "cboe/VIX", (20 * 10**8, 30 * 10**8)).labels
-        ('under 20', '20 to 30', '30 or more', 'not known')
-        """
-        edges = [decimal_text(Decimal(edge) / E8) for edge in self.edges_e8]
-        between = [f"{low} to {high}" for low, high in pairwise(edges)]
-        return (f"under {edges[0]}", *between, f"{edges[-1]} or more", NOT_KNOWN)
+        """Name the regimes, then what is not known."""
+        return (*self.part.labels, NOT_KNOWN)
 
 
 def read_regimes(top: Section) -> tuple[RegimeSpec, ...]:
     """Read every `[[regime]]`."""
     regimes: list[RegimeSpec] = []
     for section in top.tables("regime"):
-        spec = RegimeSpec(
-            section.get("name", _NAME),
-            section.get("series", _SERIES),
-            section.many("edges", reader.scaled(E8, "-1_000_000_000", "1_000_000_000")),
-            section.many("enter", _NAME, ()),
-        )
-        if section.ok and (unknown := [label for label in spec.enter if label not in spec.labels]):
-            section.problem("enter", f'names "{unknown[0]}", no regime of it', f"known: {', '.join(spec.labels)}")
-        if section.ok and list(spec.edges_e8) != sorted(spec.edges_e8):
-            section.problem("edges", "are not in order", "write the lowest first")
-        if spec.name in {other.name for other in regimes}:
-            section.problem("name", f'"{spec.name}" is already the name of another regime', "take another name")
-        regimes.append(spec)
+        use = section.get("use", reader.choice(*PRESETS), None)
+        if use is not None:
+            section.fill(PRESETS[use])
+        name, part, enter = section.get("name", _LABEL), _part(section), section.many("enter", _LABEL, ())
+        if part is not None and section.ok:
+            spec = RegimeSpec(name, part, enter)
+            if unknown := [label for label in enter if label not in spec.labels]:
+                section.problem("enter", f'names "{unknown[0]}", no regime of it', f"known: {', '.join(spec.labels)}")
+            if name in {other.name for other in regimes}:
+                section.problem("name", f'"{name}" is already the name of another regime', "take another name")
+            regimes.append(spec)
     return tuple(regimes)
 
 
 def resolved_regimes(regimes: tuple[RegimeSpec, ...]) -> Iterator[dict[str, object]]:
     """Give the canonical form of each."""
     for spec in regimes:
-        edges = [decimal_text(Decimal(edge) / E8) for edge in spec.edges_e8]
-        enter = {"enter": list(spec.enter)} if spec.enter else {}
-        yield {"name": spec.name, "series": spec.series, "edges": edges, **enter}
+        yield {"name": spec.name} | spec.part.form() | ({"enter": list(spec.enter)} if spec.enter else {})
 
 
 def tags(
     regimes: tuple[RegimeSpec, ...], lake: Lake, entry_ms: npt.NDArray[np.int64]
 ) -> dict[str, npt.NDArray[np.int64]]:
-    """Give, for each regime, the place in its `labels` of every entry.
+    """Give, for each regime, the place in its `labels` of every entry, by what had been published by then.
 
-    What counts is the newest period that had been published by the entry, in its newest version. Raises
-    `CoverageError` where the lake has no such series.
+    Raises `CoverageError` where the lake has no such series, and where a calendar does not cover the entries.
     """
-    return {spec.name: _tag(spec, lake.read(spec.dataset), entry_ms) for spec in regimes}
+    found = {}
+    for spec in regimes:
+        place = spec.part.steps(lake, entry_ms).at(entry_ms)
+        found[spec.name] = np.where(place < 0, len(spec.labels) - 1, place)
+    return found
 
 
 def entered(
@@ -102,13 +106,35 @@ def entered(
     return inside
 
 
-def _tag(spec: RegimeSpec, rows: pa.Table, entry_ms: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    period, known_ms = rows["time_ms"].to_numpy(), rows["available_ms"].to_numpy()
-    order = np.lexsort((period, known_ms))
-    period, known_ms, value = period[order], known_ms[order], rows["value"].to_numpy()[order]
-    newest = period >= np.maximum.accumulate(period)  # a revision of an older period changes nothing
-    known_ms, value = known_ms[newest], value[newest]
-    row = np.searchsorted(known_ms, entry_ms, side="right") - 1
-    edges = np.array(spec.edges_e8, np.float64) / E8
-    place = np.searchsorted(edges, value[np.maximum(row, 0)], side="right")
-    return np.where(row >= 0, place, len(spec.labels) - 1).astype(np.int64)
+def _part(section: Section) -> Part | None:
+    if _one_of(section, _SOURCES) == "event":
+        width = reader.duration(0)
+        return EventPart(section.get("event", _KIND), section.get("before", width), section.get("after", width))
+    by = _parting(section)
+    over = section.get("over", _SERIES, None)
+    return None if by is None else SeriesPart(section.get("series", _SERIES), over, by)
+
+
+def _parting(section: Section) -> Parting | None:
+    way = _one_of(section, _PARTINGS)
+    if way == "thirds" and section.get("thirds", reader.switch):
+        return Thirds()
+    if way == "cycle" and section.get("cycle", reader.switch):
+        return Cycle()
+    edges = section.many("edges", reader.scaled(E8, "-1_000_000_000", "1_000_000_000"))
+    names = section.many("labels", _LABEL, ())
+    if not section.ok:
+        return None
+    if list(edges) != sorted(edges):
+        section.problem("edges", "are not in order", "write the lowest first")
+    if names and len(names) != len(edges) + 1:
+        section.problem("labels", f"are {len(names)} for {len(edges)} edges", f"give {len(edges) + 1}, lowest first")
+    return Edges(edges, names)
+
+
+def _one_of(section: Section, keys: tuple[str, ...]) -> str:
+    """Give the one of several keys that a table has, the first where it has none; note it where it has more."""
+    given = [key for key in keys if section.has(key)]
+    if len(given) > 1:
+        section.problem(given[1], f'is given beside "{given[0]}"', "take one of them out")
+    return given[0] if given else keys[0]

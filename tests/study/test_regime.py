@@ -21,6 +21,7 @@ from backtest.study.canonical import study_json, study_toml
 from backtest.study.config import load_study, parse_study
 from backtest.study.explain import explain
 from backtest.study.regime import RegimeSpec, tags
+from backtest.study.regime_steps import Edges, SeriesPart, dataset_of
 from backtest.study.results import open_results
 from backtest.study.runner import load
 from backtest.units import DAY_MS, E8
@@ -28,7 +29,8 @@ from backtest.units import DAY_MS, E8
 from .small import make_lake, small_study
 
 VIX = {"name": "VIX", "series": "synthetic/VIX", "edges": [18, 22]}
-SPEC = RegimeSpec("VIX", "synthetic/VIX", (18 * E8, 22 * E8))
+SPEC = RegimeSpec("VIX", SeriesPart("synthetic/VIX", None, Edges((18 * E8, 22 * E8))))
+SERIES_VIX = dataset_of("synthetic/VIX")
 
 
 def series_lake(root: Path, rows: list[tuple[int, int, float]]) -> Lake:
@@ -40,7 +42,7 @@ def series_lake(root: Path, rows: list[tuple[int, int, float]]) -> Lake:
         "value": [value for _, value in ordered],
         "available_ms": [key[1] * DAY_MS for key, _ in ordered],
     }
-    lake.merge([Piece(SPEC.dataset, pa.table(columns, schema=SERIES.arrow()), Source("v.csv", "0" * 64))])
+    lake.merge([Piece(SERIES_VIX, pa.table(columns, schema=SERIES.arrow()), Source("v.csv", "0" * 64))])
     return lake
 
 
@@ -104,10 +106,10 @@ def test_the_report_compares_the_parts_and_the_series_decides_the_study_id(tmp_p
     assert 0 < hold < done.model.summary.baseline.intrabar.pairs
     assert "VIX at the entry" in (tmp_path / "out/report.html").read_text()
     manifest = json.loads((tmp_path / "out/manifest.json").read_text())
-    rows = lake.read(SPEC.dataset)
-    lake.drop(SPEC.dataset)
+    rows = lake.read(SERIES_VIX)
+    lake.drop(SERIES_VIX)
     higher = rows.set_column(1, "value", pa.array(rows["value"].to_numpy() + 3))
-    lake.merge([Piece(SPEC.dataset, higher.cast(SERIES.arrow()), Source("higher", "1" * 64))])
+    lake.merge([Piece(SERIES_VIX, higher.cast(SERIES.arrow()), Source("higher", "1" * 64))])
     conductor.compare(study, lake.root, tmp_path / "again", "small")
     other = json.loads((tmp_path / "again/manifest.json").read_text())
     assert other["study_id"] != manifest["study_id"]

@@ -1,0 +1,234 @@
+"""What parts time: bands, ratios, thirds of an expanding window, the cycle of growth, windows around events."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backtest.data.imports import import_file
+from backtest.data.manifest import Source
+from backtest.data.sources.rows import ImportOptions
+from backtest.data.store import Lake, Piece
+from backtest.errors import CoverageError, DataError, StudyError
+from backtest.schema import SERIES
+from backtest.study.reader import Section
+from backtest.study.regime import NOT_KNOWN, PRESETS, RegimeSpec, read_regimes, tags
+from backtest.study.regime_steps import Cycle, Edges, EventPart, Parting, Thirds, dataset_of, ratio
+from backtest.units import DAY_MS, E8, HOUR_MS, time_ms
+
+Row = tuple[int, int, float]  # period, known, value
+
+
+def table(rows: list[Row]) -> pa.Table:
+    columns = zip(*((period, value, known) for period, known, value in sorted(rows)), strict=True)
+    return pa.table(dict(zip(SERIES.names, map(list, columns), strict=True)), schema=SERIES.arrow())
+
+
+def label(part: Parting, rows: list[Row], at: int) -> str:
+    place = int(part.steps(table(rows)).at(np.array([at]))[0])
+    return part.labels[place] if place >= 0 else NOT_KNOWN
+
+
+def read(*regimes: dict[str, Any]) -> tuple[RegimeSpec, ...]:
+    top = Section("page", "", {"regime": list(regimes)}, [])
+    found = read_regimes(top)
+    top.finish()
+    return found
+
+
+# --- a close is known after the close, and holds over the weekend --------------------------------------------------
+
+
+def closes() -> list[Row]:
+    """VIX closes of a Thursday, a Friday and a Monday, known at 21:15 UTC."""
+    days = {"2024-08-01": 18.59, "2024-08-02": 23.39, "2024-08-05": 38.57}
+    return [(time_ms(day), time_ms(f"{day}T21:15"), value) for day, value in days.items()]
+
+
+@pytest.mark.parametrize(
+    ("at", "band"),
+    [
+        ("2024-08-01T21:14", NOT_KNOWN),
+        ("2024-08-01T21:15", "15 to 20"),
+        ("2024-08-02T21:14", "15 to 20"),
+        ("2024-08-02T21:15", "20 to 28"),
+        ("2024-08-03T12:00", "20 to 28"),
+        ("2024-08-04T23:00", "20 to 28"),
+        ("2024-08-05T21:14", "20 to 28"),
+        ("2024-08-05T21:15", "28 or more"),
+    ],
+)
+def test_a_close_counts_once_it_was_published_and_until_the_next(at: str, band: str) -> None:
+    assert label(Edges((15 * E8, 20 * E8, 28 * E8)), closes(), time_ms(at)) == band
+
+
+@pytest.mark.real
+def test_the_bands_of_the_real_index_know_no_weekend(real_data: Path, tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    options = ImportOptions(
+        venue="cboe", table="series", symbol="VIX", interval="event", available_after_ms=DAY_MS,
+        columns={"time": "DATE", "value": "CLOSE"},
+    )  # fmt: skip
+    import_file(lake, real_data / "cboe/vix-daily.csv", options)
+    times = ["2024-08-02T12:00", "2024-08-03T00:00", "2024-08-04T12:00", "2024-08-05T20:00", "2024-08-06T00:00"]
+    (spec,) = read({"use": "vix_bands"})
+    places = tags((spec,), lake, np.array([time_ms(at) for at in times]))["VIX"]
+    assert [spec.labels[place] for place in places] == ["15 to 20", "20 to 28", "20 to 28", "20 to 28", "28 or more"]
+
+
+# --- the ratio of two series ---------------------------------------------------------------------------------------
+
+
+def test_the_curve_is_told_once_both_closes_of_a_day_are_known() -> None:
+    (spec,) = read({"use": "vix_curve"})
+    vix = [(1, 12, 18.0), (2, 22, 30.0), (3, 32, 20.0)]
+    three_months = [(1, 13, 20.0), (2, 25, 25.0), (4, 42, 20.0)]
+    rows = ratio(table(vix), table(three_months), "VIX3M")
+    assert rows.to_pydict() == {"time_ms": [1, 2], "value": [0.9, 1.2], "available_ms": [13, 25]}
+    assert spec.part.labels == ("contango", "flat", "backwardation")
+    places = spec.part.by.steps(rows).at(np.array([12, 13, 24, 25]))
+    assert [spec.labels[place] for place in places] == [NOT_KNOWN, "contango", "contango", "backwardation"]
+    with pytest.raises(DataError, match="VIX3M: holds a value of 0"):
+        ratio(table(vix), table([(1, 1, 0.0)]), "VIX3M")
+    assert ratio(table(vix), table([(9, 9, 1.0)]), "VIX3M").num_rows == 0
+
+
+@given(*[st.dictionaries(st.tuples(st.integers(0, 3), st.integers(0, 8)), st.integers(1, 9), min_size=1)] * 2)
+def test_a_ratio_divides_the_versions_known_at_the_time(mine: Any, theirs: Any) -> None:
+    rows = ratio(*(table([(p, k, float(v)) for (p, k), v in some.items()]) for some in (mine, theirs)), "x")
+    found = {(row["time_ms"], row["available_ms"]): row["value"] for row in rows.to_pylist()}
+    expected = {}
+    for period in range(4):
+        for at in range(9):
+            a, b = ([(k, v) for (p, k), v in some.items() if p == period and k <= at] for some in (mine, theirs))
+            if a and b and at in {k for k, _ in a + b}:
+                expected[period, at] = max(a)[1] / max(b)[1]
+    assert found == expected
+
+
+# --- thirds and cycle ----------------------------------------------------------------------------------------------
+
+
+def test_thirds_are_those_of_the_days_so_far() -> None:
+    values = np.random.Generator(np.random.PCG64(1)).lognormal(3, 0.5, 200).round(1)
+    rows = [(day, day * DAY_MS, value) for day, value in enumerate(values.tolist())]
+    found = Thirds().steps(table(rows))
+    for day, place in enumerate(found.place.tolist()):
+        smaller = sum(other < values[day] for other in values[: day + 1])
+        assert place == (-1 if day < 90 else 0 if 3 * smaller < day + 1 else 1 if 3 * smaller < 2 * (day + 1) else 2)
+    assert set(found.place[90:].tolist()) == {0, 1, 2}
+
+
+def test_a_series_that_never_moves_is_calm() -> None:
+    rows = [(day, day * DAY_MS, 20.0) for day in range(100)]
+    assert label(Thirds(), rows, 99 * DAY_MS) == "calm third"
+
+
+def test_the_cycle_steps_when_growth_is_first_published() -> None:
+    """A revision changes nothing: what was told first is what people acted on."""
+    rows = [
+        (0, 10, 2.0),
+        (100, 110, -1.0),
+        (200, 210, -5.0),
+        (300, 310, -2.0),
+        (400, 410, 3.0),
+        (500, 510, 1.0),
+        (100, 130, 4.0),
+        (500, 520, 9.0),
+    ]
+    told = {9: NOT_KNOWN, 10: NOT_KNOWN, 109: NOT_KNOWN, 110: "recession", 130: "recession", 210: "recession",
+            310: "recovery", 409: "recovery", 410: "expansion", 510: "slowdown", 520: "slowdown"}  # fmt: skip
+    assert {at: label(Cycle(), rows, at) for at in told} == told
+
+
+# --- events --------------------------------------------------------------------------------------------------------
+
+
+def test_entries_are_told_apart_by_the_windows_of_a_calendar(tmp_path: Path) -> None:
+    (spec,) = read({"use": "fomc_window"})
+    assert spec.part == EventPart("fomc", 24 * HOUR_MS, 2 * HOUR_MS)
+    times = {
+        "2024-03-19T17:59": "outside",
+        "2024-03-19T18:00": "inside",
+        "2024-03-20T20:00": "inside",
+        "2024-03-20T20:01": "outside",
+        "2020-03-15T20:59": "outside",
+        "2020-03-15T21:00": "inside",
+        "2020-03-18T18:00": "outside",
+    }
+    places = tags((spec,), Lake(tmp_path), np.array([time_ms(at) for at in times]))["FOMC window"]
+    assert [spec.labels[place] for place in places] == list(times.values())
+    with pytest.raises(CoverageError, match='calendar "fomc": covers 2012-01-01 05:00 to 2027-12-08 19:00'):
+        tags((spec,), Lake(tmp_path), np.array([time_ms("2011-01-01")]))
+    with pytest.raises(DataError, match='calendar "ppi": is not there'):
+        tags(read({"use": "ppi_window"}), Lake(tmp_path), np.array([time_ms("2024-01-01")]))
+
+
+# --- no look-ahead -------------------------------------------------------------------------------------------------
+
+published = st.dictionaries(
+    st.tuples(st.integers(0, 20), st.integers(0, 6)), st.integers(-9, 9), min_size=1, max_size=20
+)
+
+
+@pytest.mark.parametrize("part", [Edges((-3 * E8, 2 * E8)), Thirds(), Cycle()], ids=lambda part: type(part).__name__)
+@given(published, st.integers(0, 26))
+def test_what_is_published_later_changes_nothing_before(part: Parting, some: Any, cut: int) -> None:
+    month = 30 * DAY_MS  # so that thirds are told
+    rows = [(p * month, (p + lag) * month, float(value)) for (p, lag), value in some.items()]
+    known = [row for row in rows if row[1] <= cut * month]
+    times = np.arange(cut + 1) * month
+    whole = part.steps(table(rows)).at(times)
+    assert (part.steps(table(known)).at(times) if known else np.full(len(times), -1)).tolist() == whole.tolist()
+
+
+# --- in a study ----------------------------------------------------------------------------------------------------
+
+
+def test_every_preset_is_read_and_written_in_full() -> None:
+    for use in PRESETS:
+        (spec,) = read({"use": use})
+        form = {"name": spec.name} | spec.part.form()
+        assert "use" not in form
+        assert read(form) == (spec,)
+    (other,) = read({"use": "vix_bands", "name": "fear", "edges": [30], "enter": "30 or more"})
+    assert (other.name, other.labels, other.enter) == ("fear", ("under 30", "30 or more", NOT_KNOWN), ("30 or more",))
+    assert len(read(*({"use": use} for use in PRESETS))) == len(PRESETS)
+
+
+@pytest.mark.parametrize(
+    ("regime", "what"),
+    [
+        ({"use": "vix_band"}, 'regime[1].use: is "vix_band", which is none of the choices; did you mean "vix_bands"?'),
+        ({"name": "x", "series": "a/b", "edges": [1], "thirds": True}, 'regime[1].thirds: is given beside "edges"'),
+        ({"name": "x", "series": "a/b", "event": "cpi", "before": "1h"}, 'regime[1].event: is given beside "series"'),
+        ({"name": "x", "event": "cpi", "before": "1h"}, "regime[1].after: is missing"),
+        ({"name": "x", "series": "a/b", "cycle": 1}, "regime[1].cycle: is 1, neither true nor false"),
+        ({"name": "x", "series": "a/b", "edges": [1], "labels": ["low"]}, "labels: are 1 for 1 edges; give 2"),
+        ({"name": "x", "edges": [1]}, "regime[1].series: is missing"),
+        ({"name": "x", "series": "a/b"}, "regime[1].edges: is missing"),
+        ({"use": "fomc_window", "enter": "within"}, 'enter: names "within", no regime of it; known: outside, inside'),
+    ],
+)  # fmt: skip
+def test_a_regime_that_cannot_be_is_refused(regime: dict[str, Any], what: str) -> None:
+    with pytest.raises(StudyError) as caught:
+        read(regime)
+    assert what in str(caught.value)
+
+
+def test_a_series_is_read_from_the_lake(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    for name, rows in (("VIX", [(0, 1, 19.0)]), ("VIX3M", [(0, 2, 20.0)])):
+        lake.merge([Piece(dataset_of(f"cboe/{name}"), table(rows), Source(name, "0" * 64))])
+    specs = read({"use": "vix_bands"}, {"use": "vix_curve"})
+    found = tags(specs, lake, np.array([0, 1, 2]))
+    assert [[spec.labels[place] for place in found[spec.name]] for spec in specs] == [
+        [NOT_KNOWN, "15 to 20", "15 to 20"],
+        [NOT_KNOWN, NOT_KNOWN, "flat"],
+    ]
