@@ -20,7 +20,7 @@ from backtest.units import HOUR_MS, MINUTE_MS, duration_ms, time_text
 
 GapPolicy = Literal["error", "flag", "mark-from-index"]
 # Longest time between settlements of the venues: binance-rules and bybit-rules know 1, 2, 4 and 8 hours.
-_FUNDING_MAX_MS = 8 * HOUR_MS
+FUNDING_MAX_MS = 8 * HOUR_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +151,9 @@ def _funding_holes(stamp_ms: Ints, first_ms: int, last_ms: int) -> list[tuple[in
     holes = [(int(stamp_ms[row - 1]) + 1, int(stamp_ms[row]) - 1) for row in late]
     first = int(stamp_ms[0]) if len(stamp_ms) else last_ms
     last = int(stamp_ms[-1]) if len(stamp_ms) else last_ms
-    if first - first_ms > _FUNDING_MAX_MS + MINUTE_MS:
+    if first - first_ms > FUNDING_MAX_MS + MINUTE_MS:
         holes.append((first_ms, first - 1))
-    if last_ms - last > _FUNDING_MAX_MS + MINUTE_MS:
+    if last_ms - last > FUNDING_MAX_MS + MINUTE_MS:
         holes.append((last + 1, last_ms))
     return holes
 

@@ -27,9 +27,9 @@ def compute(spec: SignalSpec, lake: Lake, *, venue: str, symbol: str, start_ms: 
     """
     kind, interval, p = resolve(spec)
     known = Known(lake, venue, symbol, interval, stop_ms)
-    frame = kind.read(known, p)
+    frame = kind.reads.read(known, p)
     times = available_ms(frame)
-    values = np.asarray(kind.function(frame, p), np.float64)
+    values = np.asarray(kind(frame, p), np.float64)
     first = max(0, int(np.searchsorted(times, start_ms, side="right")) - 1)
     return Signal(times[first:], rounded(values[first:]), tuple(sorted(known.datasets)))
 

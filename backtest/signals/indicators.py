@@ -11,16 +11,42 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from backtest.signals.kinds import signal
+from backtest.signals.settings import Setting, number, whole
 from backtest.signals.spec import Floats
 
 if TYPE_CHECKING:
     import pandas as pd
 
 WARM_UP_BARS = 250
+CROSS = "+1 up, -1 down, 0"
 # Time constants after which a start is forgotten: what is left is exp(-17), about 4e-8.
 _TIME_CONSTANTS = 17
 
 
+def bar_count(default: int, help: str, low: int = 2) -> Setting:
+    """Declare a number of bars."""
+    return whole(default, low=low, high=1000, help=f"{help}, in bars")
+
+
+def levels_conflict(p: Any) -> str:
+    """Say that `low` is not under `high`, where it is not."""
+    return "" if p.low < p.high else f"low = {p.low:g} is not under high = {p.high:g}"
+
+
+def _macd_conflict(p: Any) -> str:
+    return "" if p.fast < p.slow else f"fast = {p.fast} is not under slow = {p.slow}"
+
+
+_WILDER: dict[str, Any] = {"window": bar_count(14, "Wilder's average")}
+_MACD: dict[str, Any] = {
+    "fast": bar_count(12, "fast EMA"),
+    "slow": bar_count(26, "slow EMA"),
+    "signal": bar_count(9, "EMA of the difference"),
+}
+
+
+@signal(interval="1d", unit="quote", conflict=_macd_conflict, **_MACD)
 def macd_histogram(bars: pd.DataFrame, p: Any) -> Floats:
     """Give EMA(fast) - EMA(slow) less its own EMA(signal), in quote."""
     import vectorbt as vbt
@@ -33,6 +59,7 @@ def macd_histogram(bars: pd.DataFrame, p: Any) -> Floats:
     return by_run(bars, _warm_up(max(p.slow, p.signal) / 2), histogram)
 
 
+@signal(interval="1d", unit=CROSS, conflict=_macd_conflict, **_MACD)
 def macd_cross(bars: pd.DataFrame, p: Any) -> Floats:
     """Give +1 at the close at which the histogram turned positive, -1 where it turned negative, else 0."""
     histogram = macd_histogram(bars, p)
@@ -41,6 +68,7 @@ def macd_cross(bars: pd.DataFrame, p: Any) -> Floats:
     return np.where(np.isnan(histogram) | np.isnan(before), np.nan, crossed)
 
 
+@signal(interval="1d", unit="0 to 100", **_WILDER)
 def rsi(bars: pd.DataFrame, p: Any) -> Floats:
     """Give Wilder's RSI, 0 to 100; 50 where no close differs from the one before."""
     import vectorbt as vbt
@@ -52,6 +80,14 @@ def rsi(bars: pd.DataFrame, p: Any) -> Floats:
     return by_run(bars, _warm_up(p.window), strength)
 
 
+@signal(
+    interval="1d",
+    unit=CROSS,
+    conflict=levels_conflict,
+    **_WILDER,
+    low=number(30, low=0, high=100, help="RSI that is extreme when it falls there"),
+    high=number(70, low=0, high=100, help="RSI that is extreme when it rises there"),
+)
 def rsi_extreme(bars: pd.DataFrame, p: Any) -> Floats:
     """Give -1 at the close at which the RSI fell to `low` or under, +1 where it rose to `high` or above, else 0."""
     strength = rounded(rsi(bars, p))
@@ -61,6 +97,7 @@ def rsi_extreme(bars: pd.DataFrame, p: Any) -> Floats:
     return np.where(np.isnan(strength) | np.isnan(before), np.nan, entered)
 
 
+@signal(interval="1d", unit="quote", **_WILDER)
 def atr(bars: pd.DataFrame, p: Any) -> Floats:
     """Give Wilder's average true range, in quote."""
     import vectorbt as vbt
@@ -91,7 +128,7 @@ def rounded(values: Floats) -> Floats:
     >>> rounded(np.array([1234.56789012, 0.1 + 0.2])).tolist()
     [1234.56789, 0.3]
     """
-    return np.array([float(f"{value:.9g}") for value in values.tolist()], np.float64)
+    return np.array([float(f"{value:.9g}") for value in values.tolist()], np.float64) + 0.0
 
 
 def _wilder_span(window: int) -> int:

@@ -1,22 +1,28 @@
-"""What signals are made of: closed bars, as they were known before a moment."""
+"""What signals are made of: closed bars, settlements and published series, as they were known before a moment."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
-from backtest.data.join import read_bars
-from backtest.data.manifest import Dataset
+from backtest.data.join import FUNDING_MAX_MS, read_bars
+from backtest.data.manifest import EVENT, Dataset
 from backtest.data.store import Lake
+from backtest.errors import CoverageError
+from backtest.signals.settings import Setting, choice, number, series
 from backtest.signals.spec import Floats, Ints
-from backtest.units import duration_ms
+from backtest.units import DAY_MS, MINUTE_MS, duration_ms
+from backtest.venues.symbols import is_delivery
 
 if TYPE_CHECKING:
     import pandas as pd
 
-TABLES = {"last": "klines", "mark": "mark_price", "index": "index_price"}
+FUNDING_STALE_MS = FUNDING_MAX_MS + MINUTE_MS  # stamps are some ms off
+PRICES = {"last": "klines", "mark": "mark_price", "index": "index_price"}
 
 
 @dataclass(slots=True)
@@ -36,7 +42,7 @@ class Known:
         Missing bars are rows of NaN, and so is the first one that is missing at the end: what a signal made of bars
         says ends with them. Raises `CoverageError` where the lake has no bars that fit.
         """
-        wanted = Dataset(self.venue, TABLES[price], symbol or self.symbol, self.interval)
+        wanted = Dataset(self.venue, PRICES[price], symbol or self.symbol, self.interval)
         found = read_bars(self.lake, wanted, None, self.stop_ms)
         self.datasets.add(found.dataset)
         interval_ms = duration_ms(self.interval)
@@ -51,6 +57,55 @@ class Known:
             spread[name] = np.full(len(grid_ms), np.nan)
             spread[name][place] = column[closed]
         return indexed(grid_ms + interval_ms, spread)
+
+    def closes(self) -> pd.DataFrame:
+        """Give the closes of every perpetual of the venue that the lake has bars of, a column each.
+
+        Rows are as of `bars`, from the first bar of any symbol on. Raises `CoverageError` where there are none.
+        """
+        import pandas as pd
+
+        interval_ms = duration_ms(self.interval)
+        symbols = {
+            held.symbol
+            for held in self.lake.datasets()
+            if held[:2] == (self.venue, "klines") and not is_delivery(held.symbol)
+            if interval_ms % duration_ms(held.interval) == 0
+        }
+        if not symbols:
+            where = f"{self.venue} klines {self.interval}"
+            raise CoverageError.at(self.lake.root, f"has no {where}", "import bars of many symbols, this fine or finer")
+        closes = pd.concat({symbol: self.bars(symbol=symbol)["close"] for symbol in sorted(symbols)}, axis=1, sort=True)
+        return closes.resample(pd.Timedelta(interval_ms, "ms"), origin="start").asfreq() if len(closes) else closes
+
+    def settlements(self) -> pd.DataFrame:
+        """Give the funding rates that were settled, by stamp; unknown once one must have been missed."""
+        dataset = Dataset(self.venue, "funding_rate", self.symbol, EVENT)
+        rows = self.lake.read(dataset, None, self.stop_ms, ["funding_rate", "available_ms"])
+        return self._until_stale(dataset, rows["available_ms"], rows["funding_rate"], "rate", FUNDING_STALE_MS)
+
+    def series(self, name: str, stale_days: float) -> pd.DataFrame:
+        """Give the values of a series, venue/symbol, as they were published; unknown once the newest is stale.
+
+        The newest period counts, in its newest version: a late revision of an older period changes nothing.
+        """
+        venue, _, symbol = name.partition("/")
+        dataset = Dataset(venue, "series", symbol, EVENT)
+        rows = self.lake.read(dataset).sort_by([("available_ms", "ascending"), ("time_ms", "ascending")])
+        period = rows["time_ms"].to_numpy()
+        rows = rows.filter(pa.array(period >= np.maximum.accumulate(period)))
+        return self._until_stale(dataset, rows["available_ms"], rows["value"], "value", int(stale_days * DAY_MS))
+
+    def _until_stale(
+        self, dataset: Dataset, available: pa.ChunkedArray, values: pa.ChunkedArray, name: str, stale_ms: int
+    ) -> pd.DataFrame:
+        """Give what was known before the stop, the last of each moment, and a row of NaN where a value grows stale."""
+        self.datasets.add(dataset)
+        times, column = available.to_numpy(), values.to_numpy()
+        last = np.append(np.diff(times) > 0, True) & (times < self.stop_ms)
+        times, column = times[last], column[last]
+        late = np.flatnonzero(np.diff(np.append(times, self.stop_ms)) > stale_ms)
+        return indexed(np.insert(times, late + 1, times[late] + stale_ms), {name: np.insert(column, late + 1, np.nan)})
 
 
 def _grid(open_ms: Ints, interval_ms: int, stop_ms: int) -> tuple[Ints, Ints]:
@@ -74,3 +129,22 @@ def available_ms(frame: pd.DataFrame) -> Ints:
     import pandas as pd
 
     return np.asarray(pd.DatetimeIndex(frame.index).as_unit("ms").asi8, np.int64)
+
+
+# --- what a kind of signal can ask for -----------------------------------------------------------------------------
+
+
+class Input(NamedTuple):
+    """Rows that a signal is made of: how they are read, and the parameters of that."""
+
+    read: Callable[[Known, Any], pd.DataFrame]
+    settings: dict[str, Setting]
+
+
+PRICE = {"price": choice("last", list(PRICES), help="which price's bars")}
+SERIES_NAME = series("cboe/VIX", help="in the lake")
+STALE = {"stale_days": number(7, low=0.1, high=4000, help="days after which a published value is not known any more")}
+BARS = Input(lambda known, p: known.bars(p.price), PRICE)
+CLOSES = Input(lambda known, p: known.closes(), {})
+SETTLEMENTS = Input(lambda known, p: known.settlements(), {})
+SERIES = Input(lambda known, p: known.series(p.series, p.stale_days), {"series": SERIES_NAME} | STALE)
