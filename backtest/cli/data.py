@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from backtest.cli import imports, pull
+from backtest.cli import calendar, imports, pull
 from backtest.cli.output import LAKE, Json, LakeFolder, note, print_table, say, say_json
 from backtest.cli.rows import encoded, print_rows
 from backtest.errors import DataError, UsageError
@@ -31,6 +31,7 @@ data = typer.Typer(name="data", help="Pull, import, list, check and query market
 
 pull.register(data)
 imports.register(data)
+calendar.register_import(data)
 
 
 def register(app: typer.Typer) -> None:

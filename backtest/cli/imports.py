@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from backtest.cli.options import clock_option, duration_option, map_option, time_option, zone_option
 from backtest.cli.output import LAKE, Json, LakeFolder, note, print_table, say_json
 from backtest.errors import BacktestError, UsageError
-from backtest.units import duration_ms, time_ms
 
 if TYPE_CHECKING:
     from backtest.data.sources.rows import ImportOptions
@@ -41,6 +41,10 @@ def import_(
     available_after: Annotated[
         str | None, typer.Option(help="Series: how long after its time a value is known, such as 1d.")
     ] = None,
+    clock: Annotated[
+        str | None, typer.Option(help="Series: time of day at which a day of publication (available_ms) published.")
+    ] = None,
+    zone: Annotated[str, typer.Option(help="Whose clock that is.")] = "America/New_York",
     sort: Annotated[bool, typer.Option("--sort", help="Sort rows that are out of order.")] = False,
     drop_last: Annotated[
         bool, typer.Option("--drop-last", help="Leave out the last bar: it may be unfinished.")
@@ -61,14 +65,16 @@ def import_(
         table=table,
         symbol=symbol,
         interval=interval,
-        columns=_columns(map_ or ()),
+        columns=map_option(map_ or ()),
         header=tuple(header.split(",")) if header else None,
         time_unit=time_unit,
         utc_offset_ms=_signed_duration("--utc-offset", utc_offset),
         scale=scale,
-        start_ms=_time("--start", start),
-        stop_ms=_time("--stop", stop),
-        available_after_ms=_duration("--available-after", available_after),
+        start_ms=time_option("--start", start),
+        stop_ms=time_option("--stop", stop),
+        available_after_ms=duration_option("--available-after", available_after),
+        available_at=None if clock is None else clock_option("--clock", clock),
+        zone=zone_option("--zone", zone),
         sort=sort,
         drop_last=drop_last,
         drop_empty=drop_empty,
@@ -126,31 +132,6 @@ def _print_merges(results: Sequence[MergeResult], *, as_json: bool) -> None:
         print_table(("venue", "table", "symbol", "interval", "read", "added", "replaced"), rows, align="llllr")
 
 
-def _columns(pairs: Sequence[str]) -> dict[str, str]:
-    """Read `--map open=o --map close=c`, or all in one with commas."""
-    columns: dict[str, str] = {}
-    for pair in ",".join(pairs).split(",") if pairs else ():
-        column, sign, file_column = pair.partition("=")
-        if not (column and sign and file_column):
-            raise UsageError.at("--map", f'"{pair}" is not COLUMN=FILE_COLUMN', "write it like time=ts,open=o")
-        columns[column.strip()] = file_column.strip()
-    return columns
-
-
-def _duration(option: str, text: str | None) -> int | None:
-    try:
-        return None if text is None else duration_ms(text)
-    except ValueError as error:
-        raise UsageError.at(option, str(error)) from None
-
-
 def _signed_duration(option: str, text: str) -> int:
     sign = -1 if text.startswith("-") else 1
-    return sign * (_duration(option, text.lstrip("+-")) or 0)
-
-
-def _time(option: str, text: str | None) -> int | None:
-    try:
-        return None if text is None else time_ms(text)
-    except ValueError as error:
-        raise UsageError.at(option, str(error)) from None
+    return sign * (duration_option(option, text.lstrip("+-")) or 0)

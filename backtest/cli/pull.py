@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from backtest.cli.options import day_option
 from backtest.cli.output import LAKE, Json, LakeFolder, note, print_table, progress, say, say_json
 from backtest.errors import UsageError, did_you_mean
 
@@ -56,7 +56,7 @@ def pull(
     if recipe is not None:
         wanted = read_recipe(_recipe_file(recipe))
     else:
-        days = {"start": _day("--start", start), "stop": _day("--stop", stop)}
+        days = {"start": day_option("--start", start), "stop": day_option("--stop", stop)}
         section: dict[str, object] = {"venue": venue, "symbols": symbol or [], "tables": table.split(",")}
         section |= {"interval": interval, "archive": archive}
         wanted = read_section(section | {name: day for name, day in days.items() if day}, "options")
@@ -86,13 +86,6 @@ def _recipe_file(recipe: str) -> Path:
     if recipe not in known:
         raise UsageError.at(recipe, "is no recipe", did_you_mean(recipe, known))
     return known[recipe]
-
-
-def _day(option: str, text: str | None) -> dt.date | None:
-    try:
-        return None if text is None else dt.date.fromisoformat(text)
-    except ValueError:
-        raise UsageError.at(option, f"{text!r} is not a day", "write it like 2021-05-19") from None
 
 
 def _print_plan(missing: list[Missing], snapshots: tuple[tuple[str, str], ...], *, as_json: bool) -> None:

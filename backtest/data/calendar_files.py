@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import io
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -19,8 +20,8 @@ COLUMNS = (
 )  # fmt: skip
 STATUSES = ("scheduled", "released", "delayed", "cancelled", "unscheduled")
 # How it is known since when a date was known: a source tells the moment; schedules of a year are published in the
-# year before, so they count as known when the year begins; the event itself was the news.
-KNOWLEDGE = ("announced", "year before", "at release")
+# year before, so they count as known when the year begins; the event itself was the news; a person assumed it.
+KNOWLEDGE = ("announced", "year before", "at release", "assumed")
 _KIND = re.compile(r"[a-z][a-z0-9_]{0,30}")
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
@@ -67,28 +68,38 @@ def kinds(lake: Path | None = None) -> list[str]:
 def read_calendar(path: Path) -> tuple[Event, ...]:
     """Read a calendar, statements in the order in which they became known.
 
-    A row with an `actual` time gives two: what had been announced, and that it happened. Raises `DataError` with every
-    problem of the file.
+    Raises `DataError` with every problem of the file.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file)
-            header = tuple(rows.fieldnames or ())
-            cells = list(rows)
+        return parse_calendar(path.name, path.read_text(encoding="utf-8-sig"), path.stem)
     except UnicodeDecodeError:
         raise DataError.at(path.name, "is not UTF-8 text", "save it as UTF-8") from None
-    if set(header) != set(COLUMNS):
-        raise DataError(*_header_problems(path.name, header))
+
+
+def parse_calendar(name: str, text: str, kind: str) -> tuple[Event, ...]:
+    """Read the text of a calendar of a kind of event.
+
+    A row with an `actual` time gives two statements: what had been announced, and that it happened.
+    """
     problems: list[Problem] = []
     events: list[Event] = []
-    for line, row in enumerate(cells, 2):
-        found = list(_row_problems(f"{path.name} row {line}", row, path.stem))
+    for line, row in enumerate(calendar_rows(name, text), 2):
+        found = list(row_problems(f"{name} row {line}", row, kind))
         problems += found
         events += () if found else _statements(row)
-    problems += _repeats(path.name, events)
+    problems += _repeats(name, events)
     if problems:
         raise DataError(*problems)
     return tuple(sorted(events, key=lambda event: (event.known_ms, event.event_id)))
+
+
+def calendar_rows(name: str, text: str) -> list[dict[str, str]]:
+    """Split the text of a calendar into rows, unchecked. Raises `DataError` for columns that are no calendar's."""
+    rows = csv.DictReader(io.StringIO(text))
+    header = tuple(rows.fieldnames or ())
+    if set(header) != set(COLUMNS):
+        raise DataError(*_header_problems(name, header))
+    return list(rows)
 
 
 def local_ms(text: str, zone: str) -> int:
@@ -150,7 +161,8 @@ def _header_problems(name: str, header: tuple[str, ...]) -> Iterator[Problem]:
             yield Problem(name, f'has a column "{column}" that no calendar has', did_you_mean(column, COLUMNS))
 
 
-def _row_problems(where: str, row: Mapping[str, str], kind: str) -> Iterator[Problem]:
+def row_problems(where: str, row: Mapping[str, str], kind: str) -> Iterator[Problem]:
+    """Tell everything that is wrong with a row of a calendar."""
     if None in row or None in row.values():
         yield Problem(where, f"has not {len(COLUMNS)} cells", "quote cells that hold a comma")
         return
@@ -158,7 +170,7 @@ def _row_problems(where: str, row: Mapping[str, str], kind: str) -> Iterator[Pro
         if not row[column]:
             yield Problem(where, f"{column} is empty", "fill it in")
     if row["event_type"] != kind or not _KIND.fullmatch(kind):
-        yield Problem(where, f'event_type is "{row["event_type"]}"', f'a file {kind}.csv holds "{kind}" alone')
+        yield Problem(where, f'event_type is "{row["event_type"]}"', f'this calendar holds "{kind}" alone')
     for column, known in (("status", STATUSES), ("knowledge", KNOWLEDGE)):
         if row[column] not in known:
             yield Problem(where, f'{column} is "{row[column]}"', did_you_mean(row[column], known))

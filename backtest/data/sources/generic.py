@@ -6,16 +6,20 @@ makes one dataset of each symbol in the file.
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow as pa
 
 from backtest.data import detect
+from backtest.data.calendar_files import clock_ms, clock_of
+from backtest.data.detect import Ints
 from backtest.data.manifest import EVENT, Dataset
 from backtest.data.sources.archive import read_gzip, read_member, read_plain
 from backtest.data.sources.columns import (
@@ -31,7 +35,7 @@ from backtest.data.sources.columns import (
 from backtest.data.sources.rows import ImportOptions, Rows
 from backtest.errors import DataError, Problem, UsageError, did_you_mean
 from backtest.schema import BAR_TABLES, LAKE_TABLES, Table
-from backtest.units import duration_text
+from backtest.units import DAY_MS, duration_text, time_text
 
 Loader = Callable[[Sequence[str]], pa.Table]
 
@@ -66,13 +70,28 @@ def read(path: Path, options: ImportOptions) -> list[Rows]:
     if "available_ms" in columns:
         own = columns["available_ms"]
         known, known_unit = as_times(path.name, own, data[own], options.time_unit)
-        values["available_ms"] = (known * _UNIT_MS[known_unit] - options.utc_offset_ms).astype(np.float64)
+        known_ms = (known * _UNIT_MS[known_unit]).astype(np.int64) - options.utc_offset_ms
+        values["available_ms"] = _at_clock(path, own, known_ms, options).astype(np.float64)
     rows = Rows(path, Dataset(options.venue or "", table.name, options.symbol or "", EVENT), time, values, unit)
     split = _by_symbol(rows, data[columns["symbol"]]) if "symbol" in columns else [rows]
     if table.name not in BAR_TABLES:
         return split
     interval = options.interval or _interval(path, split, unit)
     return [replace(part, dataset=part.dataset._replace(interval=interval).check()) for part in split]
+
+
+def _at_clock(path: Path, column: str, known_ms: Ints, options: ImportOptions) -> Ints:
+    """Turn days into the moments of a release clock on them, where the options name one."""
+    if options.available_at is None:
+        return known_ms
+    if odd := np.flatnonzero(known_ms % DAY_MS).tolist():
+        what = f"{column} is {time_text(int(known_ms[odd[0]]))}, no day that a clock time could be added to"
+        raise DataError(Problem(f"{path.name} row {odd[0] + 1}", what, "leave out the clock time (--clock)"))
+    zone, utc = options.zone or ZoneInfo("America/New_York"), ZoneInfo("UTC")
+    days, place = np.unique(known_ms, return_inverse=True)
+    shown = [dt.datetime.combine(clock_of(int(day), utc), options.available_at) for day in days]
+    moments = [clock_ms(local, zone) for local in shown]
+    return np.array(moments, np.int64)[place]
 
 
 def _said(path: Path, options: ImportOptions) -> Table:

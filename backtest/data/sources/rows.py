@@ -6,9 +6,11 @@ once, `available_ms`.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow as pa
@@ -32,7 +34,8 @@ class ImportOptions:
 
     `columns` maps table columns to file columns ("time" is the table's time), or to a number that stands in every row.
     `header` names the columns of a file that does not. `time_unit` is "s", "ms", "us", "ns",
-    or a pattern such as "%m/%d/%Y" for text. `utc_offset_ms` is what the file's clock is ahead of UTC.
+    or a pattern such as "%m/%d/%Y" for text. `utc_offset_ms` is what the file's clock is ahead of UTC. `available_at`
+    is the time of day, by the clocks of `zone`, at which what a column of days calls published was published.
     """
 
     venue: str | None = None
@@ -47,6 +50,8 @@ class ImportOptions:
     start_ms: int | None = None
     stop_ms: int | None = None
     available_after_ms: int | None = None
+    available_at: dt.time | None = None
+    zone: ZoneInfo | None = None
     sort: bool = False
     drop_last: bool = False
     drop_empty: bool = False
