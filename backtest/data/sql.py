@@ -7,7 +7,7 @@ installed or unlocked, and only a single SELECT runs. SQL from strangers still n
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import duckdb
@@ -31,11 +31,19 @@ _LOCKS = (
 )
 
 
-def query(lake_root: Path, sql: str, report_dir: Path | None = None) -> pa.Table:
+def query(
+    lake_root: Path,
+    sql: str,
+    report_dir: Path | None = None,
+    *,
+    params: Mapping[str, str] | None = None,
+    before_ms: int | None = None,
+) -> pa.Table:
     """Run one SELECT over the lake's tables, the gap ledger's (`ledger.VIEWS`), and a report's.
 
     Every stored file of a table that the SQL names is checked against its SHA-256 first. A column `x_ms` is also there
-    as the UTC timestamp `x`, an exact column such as `x_e8` also in natural units as `x`.
+    as the UTC timestamp `x`, an exact column such as `x_e8` also in natural units as `x`. `params` are the values of
+    `$name` in the SQL. With `before_ms` there are only the lake's tables, and of them what was available before then.
 
     Raises `UsageError` for anything but one SELECT and for SQL that DuckDB does not take, `IntegrityError` for a file
     that is not what the manifest says.
@@ -49,15 +57,32 @@ def query(lake_root: Path, sql: str, report_dir: Path | None = None) -> pa.Table
             if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
                 raise UsageError(Problem("SQL", "is not one SELECT", "write one SELECT"))
             names = _table_names(database, sql)
-            paths = [path for name in names for path in _make_view(database, lake, report_dir, name)]
+            if before_ms is not None:
+                _refuse_undated(names)
+            paths = [path for name in names for path in _make_view(database, lake, report_dir, name, before_ms)]
             listed = ", ".join(_text(path) for path in paths)
             database.execute(f"SET allowed_paths = [{listed}]")
             for lock in _LOCKS:
                 database.execute(lock)
-            return database.sql(sql).to_arrow_table()
+            # DuckDB wants a value for what the SQL names and for nothing else.
+            given = {name: value for name, value in (params or {}).items() if name in statements[0].named_parameters}
+            return database.sql(sql, params=given or None).to_arrow_table()
         except duckdb.Error as error:
             known = ", ".join((*LAKE_TABLES, *VIEWS, *(RESULT_TABLES if report_dir else ())))
             raise UsageError(Problem("SQL", " ".join(str(error).split()), f"tables: {known}")) from None
+
+
+def tables_named(sql: str) -> list[str]:
+    """List the lake's tables that a SELECT names. Raises `UsageError` for what is no SELECT."""
+    with duckdb.connect() as database:
+        return [name for name in _table_names(database, sql) if name in LAKE_TABLES]
+
+
+def _refuse_undated(names: Iterable[str]) -> None:
+    """Refuse what says nothing of when it was known."""
+    if undated := [name for name in names if name in VIEWS]:
+        what = f"{', '.join(undated)} do not say when they were known"
+        raise UsageError(Problem("SQL", what, f"tables: {', '.join(LAKE_TABLES)}"))
 
 
 def _table_names(database: duckdb.DuckDBPyConnection, sql: str) -> list[str]:
@@ -76,7 +101,9 @@ def _table_names(database: duckdb.DuckDBPyConnection, sql: str) -> list[str]:
     return sorted(names)
 
 
-def _make_view(database: duckdb.DuckDBPyConnection, lake: Lake, report_dir: Path | None, name: str) -> list[Path]:
+def _make_view(
+    database: duckdb.DuckDBPyConnection, lake: Lake, report_dir: Path | None, name: str, before_ms: int | None
+) -> list[Path]:
     """Make the view of a name that the program knows; give the files that it reads."""
     if name in VIEWS:
         rows = view(lake, name)
@@ -106,7 +133,8 @@ def _make_view(database: duckdb.DuckDBPyConnection, lake: Lake, report_dir: Path
     else:
         source = f"read_parquet([{', '.join(_text(path.resolve()) for path in paths)}], {typed})"
     columns = [*selected, *(part for column in table.names for part in _natural(column))]
-    database.execute(f"CREATE VIEW {name} AS SELECT {', '.join(columns)} FROM {source}")
+    known = "" if before_ms is None else f" WHERE available_ms < {int(before_ms)}"
+    database.execute(f"CREATE VIEW {name} AS SELECT {', '.join(columns)} FROM {source}{known}")
     return [path.resolve() for path in paths]
 
 

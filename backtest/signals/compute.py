@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,6 +15,7 @@ from backtest.signals.inputs import Known, available_ms
 from backtest.signals.kinds import Kind
 from backtest.signals.registry import PRESETS, SIGNALS
 from backtest.signals.spec import Signal, SignalSpec
+from backtest.signals.user import checked_values, find_signal
 
 
 def compute(spec: SignalSpec, lake: Lake, *, venue: str, symbol: str, start_ms: int, stop_ms: int) -> Signal:
@@ -26,12 +28,12 @@ def compute(spec: SignalSpec, lake: Lake, *, venue: str, symbol: str, start_ms: 
     >>> compute(spec, lake, venue="binance", symbol="BTCUSDT", start_ms=0, stop_ms=2 * 10**12)  # doctest: +SKIP
     """
     kind, interval, p = resolve(spec)
-    known = Known(lake, venue, symbol, interval, stop_ms)
-    frame = kind.reads.read(known, p)
-    times = available_ms(frame)
-    values = np.asarray(kind(frame, p), np.float64)
+    known = Known(f'signal "{spec.name}"', lake, venue, symbol, interval, stop_ms)
+    rows = kind.reads.read(known, p)
+    times = available_ms(rows)
+    values = checked_values(kind, rows, p) if spec.file else rounded(np.asarray(kind(rows, p), np.float64))
     first = max(0, int(np.searchsorted(times, start_ms, side="right")) - 1)
-    return Signal(times[first:], rounded(values[first:]), tuple(sorted(known.datasets)))
+    return Signal(times[first:], values[first:], tuple(sorted(known.datasets)))
 
 
 def resolve(spec: SignalSpec) -> tuple[Kind, str, SimpleNamespace]:
@@ -39,12 +41,15 @@ def resolve(spec: SignalSpec) -> tuple[Kind, str, SimpleNamespace]:
 
     Raises `SignalError` with everything that is wrong with it.
     """
+    if spec.file:
+        kind = find_signal(Path(spec.file), spec.use)
+        return (kind, *kind.resolve(spec))
     preset = PRESETS.get(spec.use)
     if preset is not None:
         params = tuple((dict(preset.params) | dict(spec.params)).items())
         spec = replace(preset, name=spec.name, interval=spec.interval or preset.interval, params=params)
-    kind = SIGNALS.get(spec.use)
-    if kind is None:
+    if spec.use not in SIGNALS:
         remedy = did_you_mean(spec.use, [*SIGNALS, *PRESETS])
         raise SignalError.at(f'signal "{spec.name}"', f'no signal "{spec.use}"', remedy)
+    kind = SIGNALS[spec.use]
     return (kind, *kind.resolve(spec))

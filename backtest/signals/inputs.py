@@ -27,8 +27,9 @@ PRICES = {"last": "klines", "mark": "mark_price", "index": "index_price"}
 
 @dataclass(slots=True)
 class Known:
-    """The lake as it was known before `stop_ms`, for a signal of one symbol; notes every dataset that was read."""
+    """The lake as it was known before `stop_ms`, for the signal `name` of one symbol; notes what datasets are read."""
 
+    name: str
     lake: Lake
     venue: str
     symbol: str

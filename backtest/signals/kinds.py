@@ -126,6 +126,8 @@ def signal(
 
 def _setting(name: str, given: object, path: str) -> Setting:
     """Take a setting, or the `param` of a rule."""
+    if name == "interval_ms":
+        raise SignalError.at(path, "interval_ms is the name of the interval", "take another name for the parameter")
     if isinstance(given, Setting):
         return given
     if not isinstance(given, Param) or given.is_switch:

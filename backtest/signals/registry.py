@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from backtest.signals import breadth, indicators, regimes
+from backtest.signals import ask, breadth, indicators, regimes
 from backtest.signals.kinds import Kind
 from backtest.signals.spec import SignalSpec
 
-_MODULES = (indicators, regimes, breadth)
+_MODULES = (indicators, regimes, breadth, ask)
 SIGNALS = {kind.name: kind for module in _MODULES for kind in vars(module).values() if isinstance(kind, Kind)}
 
 # A kind by its own name is a preset as well: with its default interval and parameters.

@@ -85,6 +85,17 @@ def series(default: str, *, help: str) -> Setting:
     return Setting(default, "venue/symbol", help, read)
 
 
+def text(*, help: str) -> Setting:
+    """Declare a text."""
+
+    def read(raw: object) -> str:
+        if not isinstance(raw, str):
+            raise ValueError
+        return raw
+
+    return Setting("", "text", help, read)
+
+
 def _number(raw: object, low: float, high: float) -> float:
     if isinstance(raw, bool) or not isinstance(raw, (int, float)) or not low <= raw <= high:
         raise ValueError

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import ast
-import hashlib
-import importlib.util
 import inspect
-import sys
-import traceback
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import backtest
 from backtest.engine.rules import Rule
 from backtest.errors import Problem, RuleError, did_you_mean
 from backtest.study.config import StrategySpec
+from backtest.user_code import run_file
 
 FOLDER = Path("strategies")
 
@@ -59,12 +54,7 @@ def load_rule_file(path: Path) -> list[Rule]:
 
     Raises RuleError with file, line and reason where it does not run, and where it defines no rule.
     """
-    try:
-        source = path.read_bytes()
-    except OSError as error:
-        raise RuleError.at(path, f"cannot be read ({error.strerror})", "check the path") from None
-    module = _run(path, f"rule_file_{hashlib.sha256(source + str(path).encode()).hexdigest()[:16]}")
-    rules = [value for value in vars(module).values() if isinstance(value, Rule)]
+    rules = [value for value in vars(run_file(path, RuleError)).values() if isinstance(value, Rule)]
     if not rules:
         raise RuleError.at(path, "defines no rule", "decorate a function with @rule")
     return rules
@@ -172,29 +162,3 @@ def _place(rule: Rule) -> str:
 
 def _rule_files(folder: Path) -> Iterator[Path]:
     return (path for path in sorted(folder.glob("*.py")) if not path.name.startswith(("_", "test_")))
-
-
-def _run(path: Path, name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise RuleError.at(path, "is not a Python file", "name a file that ends in .py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except RuleError as error:
-        raise RuleError(*(replace(p, where=_line(error, path)) for p in error.problems)) from None
-    except SyntaxError as error:
-        raise RuleError.at(f"{path}:{error.lineno}", f"is not Python: {error.msg}", "mend the line") from None
-    except Exception as error:  # the file is the user's own code: anything can happen in it
-        raise RuleError.at(
-            _line(error, path), f"does not run: {type(error).__name__}: {error}", "mend the line"
-        ) from None
-    return module
-
-
-def _line(error: Exception, path: Path) -> str:
-    """Say where in a file an error arose."""
-    origin = str(path.absolute())
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == origin]
-    return f"{path}:{lines[-1]}" if lines else str(path)

@@ -99,7 +99,7 @@ def twin(lake: Lake, root: Path, known_ms: int, change: float = 0.0) -> Lake:
     return other
 
 
-def ask(lake: Lake, use: str, interval: str = "", *, stop_ms: int = FAR, start_ms: int = 0, **params: object) -> Signal:
+def ask(lake: Lake, use: str, interval: str = "", *, stop_ms: int = FAR, start_ms: int = 0, **params: Any) -> Signal:
     """Compute a signal of BTCUSDT on Binance."""
     spec = SignalSpec("asked", use, interval, tuple(params.items()))
     return compute(spec, lake, venue="binance", symbol="BTCUSDT", start_ms=start_ms, stop_ms=stop_ms)

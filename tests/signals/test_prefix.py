@@ -27,7 +27,9 @@ CUTS = (
     START + 399 * DAY_MS + 30 * HOUR_MS,
 )
 HOLES = (5, 6, 24 * 30 + 3, 24 * 400 + 4)
-INTERVALS = ("1h", "4h", "12h", "1d")
+INTERVALS = ("1h", "4h", "1d")
+SQL = "SELECT available_ms, close AS value FROM klines WHERE symbol = $symbol ORDER BY 1"
+GIVEN: dict[str, dict[str, object]] = {"sql": {"query": SQL}}  # what has no default
 ASKED = [(name, i) for name, kind in SIGNALS.items() for i in (INTERVALS if kind.interval != EVENT else (EVENT,))]
 
 
@@ -60,11 +62,11 @@ def at(signal: Signal, times_ms: npt.NDArray[np.int64]) -> npt.NDArray[np.float6
 
 @pytest.mark.parametrize(("use", "interval"), ASKED)
 def test_what_came_later_changes_nothing(history, twins, use: str, interval: str) -> None:
-    whole = ask(history, use, interval)
+    whole = ask(history, use, interval, **GIVEN.get(use, {}))
     known = whole.value[~np.isnan(whole.value)]
     assert len(np.unique(known)) > 1, "says nothing that could change"
     for known_ms, lake in twins:
-        other = ask(lake, use, interval)
+        other = ask(lake, use, interval, **GIVEN.get(use, {}))
         moments = np.union1d(whole.available_ms, other.available_ms)
         moments = moments[moments <= known_ms]
         assert len(moments) > 10
@@ -73,9 +75,9 @@ def test_what_came_later_changes_nothing(history, twins, use: str, interval: str
 
 @pytest.mark.parametrize(("use", "interval"), ASKED)
 def test_to_stop_earlier_is_to_know_less_and_nothing_else(history, use: str, interval: str) -> None:
-    whole = ask(history, use, interval)
+    whole = ask(history, use, interval, **GIVEN.get(use, {}))
     for known_ms in CUTS:
-        part = ask(history, use, interval, stop_ms=known_ms + 1)
+        part = ask(history, use, interval, stop_ms=known_ms + 1, **GIVEN.get(use, {}))
         assert (part.available_ms <= known_ms).all()
         moments = whole.available_ms[whole.available_ms <= known_ms]
         assert np.array_equal(at(whole, moments), at(part, moments), equal_nan=True)
@@ -83,8 +85,8 @@ def test_to_stop_earlier_is_to_know_less_and_nothing_else(history, use: str, int
 
 @pytest.mark.parametrize("use", SIGNALS)
 def test_every_prefix_of_the_rows_gives_the_same_values(history, use: str) -> None:
-    kind, interval, p = resolve(SignalSpec("asked", use))
-    rows = kind.reads.read(Known(history, "binance", "BTCUSDT", interval, FAR), p)
+    kind, interval, p = resolve(SignalSpec("asked", use, params=tuple(GIVEN.get(use, {}).items())))
+    rows = kind.reads.read(Known("", history, "binance", "BTCUSDT", interval, FAR), p)
     values = np.asarray(kind(rows, p), np.float64)
 
     @settings(max_examples=15)
