@@ -130,6 +130,7 @@ TRANSFER_KINDS = (
     "clearance",  # margin -> insurance: clearance fee of a forced close
     "shortfall",  # insurance -> margin: a loss beyond the wallet
     "takeover",  # margin -> insurance: what a takeover at the bankruptcy price leaves behind
+    "convert",  # quote into coin or coin into quote, each with the market
 )
 CAUSES = ("entry", "rule", "exit", "liquidation", "funding", "data_end", "arrival")
 VERBS = ("hold", "reduce", "increase", "close", "move_margin", "set_leverage", "trade")
@@ -145,7 +146,9 @@ ACTION_STATUS = (
     "invalid_amount",
     "not_supported",
     "dropped",
+    "insufficient_margin",
 )
+TARGETS = ("opposite", "inverse", "other")  # layers that `trade` names
 
 TRANSFERS = Table(
     "transfers",

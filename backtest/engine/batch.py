@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from backtest.engine.compiled import Rules
 from backtest.engine.ledger import ACTION_ROW, FILL_ROW, TRANSFER_ROW, Book
 from backtest.engine.market import Market
 from backtest.engine.plan import NONE, OUTCOME_ROW, PLAN, SCRIPT_ROW
+from backtest.engine.pool.forms import PoolBook
 from backtest.engine.replay import blank_runs, replay
 from backtest.engine.state import MEMORY_SIZE, STATE_DTYPE
 from backtest.errors import InvariantError
@@ -27,6 +28,7 @@ Rows = npt.NDArray[np.void]
 CHUNK_RUNS = 16_384  # a call costs some milliseconds for handing over the rules
 QUEUE_ROWS = 4096
 BOOK_ROWS_MAX = 1 << 28
+AnyBook = TypeVar("AnyBook", Book, PoolBook)
 Keep = Literal["liquidated", "actions", "all"]
 KEEP: tuple[Keep, ...] = get_args(Keep)  # rows of liquidated runs; of all runs the actions too; all rows
 
@@ -80,11 +82,11 @@ def _book(transfer_rows: int, record: int) -> Book:
     return Book(arrays[0], arrays[1], arrays[2], np.zeros(4, np.int64), record)
 
 
-def _larger(book: Book, run: int) -> Book:
+def larger_book(book: AnyBook, make: Callable[[int, int], AnyBook], run: int) -> AnyBook:
     """Give a book twice the size with the rows written so far."""
     if len(book.transfers) > BOOK_ROWS_MAX:
         raise InvariantError.at(f"run {run}", "the rows that are kept do not fit into memory", "replay fewer runs")
-    larger = _book(2 * len(book.transfers), book.record)
+    larger = make(2 * len(book.transfers), book.record)
     for rows, place, count in zip(book[:3], larger[:3], book.cursor[:3], strict=True):
         place[:count] = rows[:count]
     larger.cursor[:] = book.cursor
@@ -122,7 +124,7 @@ def replay_batch(
         desk = Desk(book, queue, rules.functions, rules.params, state, memory, script, runs)
         done = replay(market, plan, desk, entries, outcomes, first, last, KEEP.index(keep))
         if done < last:
-            book = _larger(book, done)
+            book = larger_book(book, _book, done)
         if progress is not None and done > first:
             progress(done - first)
         first = done

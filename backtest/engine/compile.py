@@ -37,7 +37,12 @@ def source_hash() -> str:
     """Hash the engine's sources, and the formulas that it compiles: what a replay means, on any machine."""
     digest = hashlib.sha256()
     folder = Path(__file__).parent
-    for path in [*sorted(folder.glob("*.py")), folder.parent / "schema.py", folder.parent / "venues" / "margin.py"]:
+    for path in [
+        *sorted(folder.glob("*.py")),
+        *sorted(folder.glob("pool/*.py")),
+        folder.parent / "schema.py",
+        folder.parent / "venues" / "margin.py",
+    ]:
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -6,7 +6,7 @@ transfer is the only thing that changes them, and it always has two sides.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -37,6 +37,17 @@ ACTION_ROW = np.dtype(
     + [(name, "i1") for name in ("verb", "target", "status")],
     align=True,
 )
+
+
+class ActionBook(Protocol):
+    """A book as far as actions are written into it."""
+
+    @property
+    def actions(self) -> npt.NDArray[np.void]: ...
+    @property
+    def cursor(self) -> Int64Array: ...
+    @property
+    def record(self) -> int: ...
 
 
 class Book(NamedTuple):
@@ -104,7 +115,7 @@ def record_fill(
 
 @inner
 def record_action(
-    book: Book, run: Run, verb: int, amount: float, target: int, mark: int, status: int, rule: int
+    book: ActionBook, run: Run, verb: int, amount: float, target: int, mark: int, status: int, rule: int
 ) -> None:
     """Write what a rule asked for and what became of it (status 0: done)."""
     if status == 0:

@@ -13,7 +13,7 @@ from backtest.engine.compile import inner, jit
 from backtest.venues.margin import Arithmetic, margin_formulas
 
 if TYPE_CHECKING:
-    from backtest.engine.market import Market
+    from backtest.engine.market import Tiered
 
 Product = tuple[int, int]  # floor at 1e-8, and the remainder in 1e-16
 
@@ -61,13 +61,13 @@ buffer_at_most, ratio_at_least = _FORMULAS.buffer_at_most, _FORMULAS.ratio_at_le
 
 
 @jit
-def tier_index(tape: Market, table: int, whole: int, rest: int) -> int:
+def tier_index(tape: Tiered, table: int, whole: int, rest: int) -> int:
     """Give the row of a notional whole + rest / 1e8: the first whose cap is not passed, else the last."""
     return _tier(tape.tiers[table]["cap_e8"], tape.tiers[table, 0].count, (whole, rest))
 
 
 @jit
-def tier_at(tape: Market, table: int, qty: int, price: int) -> int:
+def tier_at(tape: Tiered, table: int, qty: int, price: int) -> int:
     """Give the tier row of qty x price, from 0."""
     whole, rest = split_product(qty, price)
     return tier_index(tape, table, whole, rest)
@@ -81,7 +81,7 @@ def fee_reserve(cost: int, side: int, leverage_e2: int, taker: int) -> int:
 
 @jit
 def measure(
-    tape: Market, table: int, side: int, qty: int, cost: int, wallet: int, leverage_e2: int, reserve: int, price: int
+    tape: Tiered, table: int, side: int, qty: int, cost: int, wallet: int, leverage_e2: int, reserve: int, price: int
 ) -> tuple[int, int, int]:
     """Give equity, maintenance margin and initial margin of one position at a mark price.
 

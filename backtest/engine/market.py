@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -29,6 +29,13 @@ SEGMENT = _record(
     "start", "low_e8", "high_e8", "table", "funding_e8", "taker_e8", "time_ms", "mark_open_e8", "open_sum_e8"
 )
 TIER = _record("cap_e8", "rate_e8", "deduction_e8", "max_leverage_e2", "count")
+
+
+class Tiered(Protocol):
+    """A market as the margin formulas read it."""
+
+    @property
+    def tiers(self) -> Any: ...  # (tables, rows) TIER
 
 
 class Market(NamedTuple):

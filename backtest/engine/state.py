@@ -10,6 +10,7 @@ from backtest.engine import cells as at
 from backtest.engine.compile import inlined, inner
 from backtest.engine.margin import tier_at
 from backtest.engine.position import fill_value, measure_at
+from backtest.schema import TARGETS
 
 if TYPE_CHECKING:
     from backtest.engine.ledger import Run
@@ -46,7 +47,13 @@ STATE_FIELDS = {
     "wake": "which of the rule's wakes called it, from 0",
     "layers": "hedge legs open",
 }
-STATE_DTYPE = np.dtype((np.record, [(name, "f8") for name in STATE_FIELDS] + [("memory", "f8", (MEMORY_SIZE,))]))
+STATE_DTYPE = np.dtype(
+    (
+        np.record,
+        [(name, "f8") for name in STATE_FIELDS]
+        + [("memory", "f8", (MEMORY_SIZE,)), ("layer_share", "f8", (len(TARGETS),))],
+    )
+)
 HOUR_MS = 3_600_000.0
 
 

@@ -1,0 +1,148 @@
+"""Replay a batch of pool runs under one strategy. See `engine.batch`, which does it for runs of one position."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from backtest.engine import cells as at
+from backtest.engine.batch import CHUNK_RUNS, KEEP, QUEUE_ROWS, Batch, Keep, Rows, Terms, larger_book
+from backtest.engine.compiled import Rules
+from backtest.engine.ledger import ACTION_ROW
+from backtest.engine.plan import SCRIPT_ROW
+from backtest.engine.pool.forms import (
+    CORE,
+    CORE_MAX,
+    INVERSE,
+    OPPOSITE,
+    OTHER,
+    POOL_FILL,
+    POOL_OUTCOME,
+    POOL_PLAN,
+    POOL_TRANSFER,
+    QUOTE,
+    PoolBook,
+    PoolDesk,
+)
+from backtest.engine.pool.market import PoolMarket
+from backtest.engine.pool.replay import blank_pool_runs, replay_pools
+from backtest.engine.state import MEMORY_SIZE, STATE_DTYPE
+from backtest.errors import InvariantError
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A hedge that rules may open: its target and the leverage of its legs. The opposite leg has no instrument."""
+
+    target: int
+    leverage_e2: int
+    instrument: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Collateral:
+    """Coin that stands in for a share of the posted margin: priced by an instrument, counted at a ratio."""
+
+    instrument: int
+    share_e8: int
+    ratio_e8: int
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The legs of a run: instruments 0 to `core_count` - 1 are the core's."""
+
+    core_count: int
+    layers: tuple[Layer, ...] = ()
+    collaterals: tuple[Collateral, ...] = ()
+    sync: bool = False
+
+
+def pool_plan(terms: Terms, form: Form, market: PoolMarket, rules: Rules, **switches: bool) -> Any:
+    """Join terms, form and rules as a record of `forms.POOL_PLAN`; `switches` as for `Terms.plan`.
+
+    Errors: InvariantError for a form that no venue has: several core legs that are isolated or settled in coin, and
+    collateral outside cross margin.
+    """
+    cross = bool(terms.cross)
+    inverse = [bool(flag) for flag in market.inverse]
+    count = form.core_count
+    if not 1 <= count <= CORE_MAX or (count > 1 and (not cross or any(inverse[:count]))):
+        raise InvariantError.at("pool", f"{count} core legs", "several need cross margin and linear contracts")
+    if form.collaterals and (not cross or inverse[0]):
+        raise InvariantError.at("pool", "collateral", "needs cross margin and linear contracts")
+    base = terms.plan(rules, **switches)
+    plan = np.zeros(1, POOL_PLAN)[0]
+    for name in base.dtype.names:
+        plan[name] = base[name]
+    plan["core_count"], plan["slot_count"] = count, 2 * count + 2
+    plan["instrument_count"], plan["sync"] = len(inverse), int(form.sync)
+    plan["leg_instrument"], plan["leg_target"] = -1, CORE
+    for slot in range(count):
+        plan["leg_instrument"][slot] = slot
+    assets = [instrument + 1 if flag else QUOTE for instrument, flag in enumerate(inverse)]
+    plan["unit_asset"][0] = assets[0]
+    for layer in form.layers:
+        for slot in slots_of(layer.target, count):
+            instrument = slot - count if layer.instrument is None else layer.instrument
+            plan["leg_instrument"][slot], plan["leg_target"][slot] = instrument, layer.target
+            plan["leg_leverage_e2"][slot] = layer.leverage_e2
+            if not cross or assets[instrument] != assets[0]:
+                plan["leg_unit"][slot], plan["unit_asset"][slot] = slot, assets[instrument]
+    plan["collateral_count"] = len(form.collaterals)
+    for j, collateral in enumerate(form.collaterals):
+        plan["collateral_instrument"][j] = collateral.instrument
+        plan["collateral_share_e8"][j], plan["collateral_ratio_e8"][j] = collateral.share_e8, collateral.ratio_e8
+    return plan
+
+
+def slots_of(target: int, core_count: int) -> range:
+    """Give the slots of a target's legs."""
+    return {
+        OPPOSITE: range(core_count, 2 * core_count),
+        INVERSE: range(2 * core_count, 2 * core_count + 1),
+        OTHER: range(2 * core_count + 1, 2 * core_count + 2),
+    }[target]
+
+
+def _book(transfer_rows: int, record: int) -> PoolBook:
+    rows = (transfer_rows, transfer_rows // 2, transfer_rows // 2)
+    arrays = [np.zeros(n, dtype) for n, dtype in zip(rows, (POOL_TRANSFER, POOL_FILL, ACTION_ROW), strict=True)]
+    return PoolBook(arrays[0], arrays[1], arrays[2], np.zeros(4, np.int64), record)
+
+
+def replay_pool_batch(
+    market: PoolMarket,
+    plan: Any,
+    rules: Rules,
+    entries: Rows,
+    *,
+    script: Rows | None = None,
+    keep: Keep = "liquidated",
+    record: bool = True,
+    progress: Callable[[int], None] | None = None,
+    book_rows: int = 1 << 20,
+) -> Batch:
+    """Replay entries (records of `forms.POOL_ENTRY`) and keep rows as `keep` says; see `engine.batch.replay_batch`."""
+    outcomes = np.zeros(len(entries), POOL_OUTCOME)
+    memory = np.zeros((at.RULES_MAX, MEMORY_SIZE))
+    queue = np.zeros((QUEUE_ROWS, 3), np.int64)
+    state = np.zeros(1, STATE_DTYPE)
+    script = np.zeros(0, SCRIPT_ROW) if script is None else script
+    scratch: Sequence[Any] = [np.zeros(len(market.inverse), np.int64) for _ in range(6)]
+    runs = blank_pool_runs()
+    book = _book(book_rows, int(record))
+    first = 0
+    while first < len(entries):
+        last = min(first + CHUNK_RUNS, len(entries))
+        desk = PoolDesk(book, queue, rules.functions, rules.params, state, memory, script, runs, *scratch)
+        done = replay_pools(market, plan, desk, entries, outcomes, first, last, KEEP.index(keep))
+        if done < last:
+            book = larger_book(book, _book, done)
+        if progress is not None and done > first:
+            progress(done - first)
+        first = done
+    return Batch(outcomes, *(rows[:count] for rows, count in zip(book[:3], book.cursor[:3], strict=True)))

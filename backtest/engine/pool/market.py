@@ -1,0 +1,131 @@
+"""The tapes of several instruments on one clock, as the pool kernel reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from backtest.engine.market import BLOCK, TIER
+from backtest.errors import DataError
+from backtest.schema import BLOCK_BARS, Tape
+from backtest.units import E8
+
+
+def _record(*names: str) -> np.dtype[Any]:
+    return np.dtype((np.record, [(name, "i8") for name in names]))
+
+
+_PRICES = ("trade_open_e8", "trade_close_e8", "mark_open_e8", "mark_high_e8", "mark_low_e8", "mark_close_e8")
+POOL_BAR = _record(*_PRICES, "open_sum_e8")
+POOL_SEGMENT = _record("low_e8", "high_e8", "table", "funding_e8", "taker_e8")
+
+
+class PoolMarket(NamedTuple):
+    """Instruments side by side; only bars that all of them have. The last segment start is the number of bars.
+
+    A table's number counts over the tables of all instruments. `open_sum_e8` of an inverse instrument counts bars (1e8
+    each): its notional is its quantity.
+    """
+
+    interval_ms: int
+    times_ms: Any  # (n,) int64
+    bars: Any  # (n, i) POOL_BAR
+    blocks: Any  # (b, i) BLOCK
+    starts: Any  # (s + 1,) int64
+    segments: Any  # (s, i) POOL_SEGMENT
+    tiers: Any  # (tables, rows) TIER
+    inverse: Any  # (i,) int64: 1 inverse, 0 linear
+
+
+def pool_market(tapes: Sequence[Tape], inverse: Sequence[bool], *, sync: bool = False) -> PoolMarket:
+    """Lay tapes out side by side.
+
+    `sync`: extremes are those of open and close, the only marks that are then visited. Errors: DataError where the
+    tapes have no bar in common or differ in interval.
+    """
+    if len({tape.interval_ms for tape in tapes}) != 1:
+        raise DataError.at("pool", "the tapes differ in interval", "take bars of one length")
+    times = reduce(np.intersect1d, [tape.time_ms for tape in tapes])
+    if not len(times):
+        raise DataError.at("pool", "the instruments have no bar in common", "take a range in which all were traded")
+    bars = np.empty((len(times), len(tapes)), POOL_BAR)
+    first_table, tables = 0, []
+    events = [_events(tape, times) for tape in tapes]
+    starts = np.unique(np.concatenate([[0], *(bar for bar, *_ in events)]))
+    segments = np.zeros((len(starts), len(tapes)), POOL_SEGMENT)
+    for i, tape in enumerate(tapes):
+        rows = np.searchsorted(tape.time_ms, times)
+        for name in _PRICES:
+            bars[name][:, i] = getattr(tape, name)[rows]
+        if sync:
+            opens, closes = bars["mark_open_e8"][:, i], bars["mark_close_e8"][:, i]
+            bars["mark_low_e8"][:, i], bars["mark_high_e8"][:, i] = np.minimum(opens, closes), np.maximum(opens, closes)
+        bar, table, taker, funding = events[i]
+        last = np.searchsorted(bar, starts, side="right") - 1
+        segments["table"][:, i], segments["taker_e8"][:, i] = table[last] + first_table, taker[last]
+        begins = bar[last] == starts
+        segments["funding_e8"][begins, i] = funding[last[begins]]
+        tables.append(_tiers(tape))
+        first_table += len(tape.tier_count)
+    for name, take in (("low_e8", np.minimum), ("high_e8", np.maximum)):
+        segments[name] = take.reduceat(bars[f"mark_{name}"], starts, axis=0)
+    _sum_opens(bars, starts, inverse)
+    return PoolMarket(
+        interval_ms=int(tapes[0].interval_ms),
+        times_ms=times.astype(np.int64),
+        bars=bars,
+        blocks=_blocks(bars),
+        starts=np.append(starts, len(times)).astype(np.int64),
+        segments=segments,
+        tiers=_stacked(tables),
+        inverse=np.array(inverse, np.int64),
+    )
+
+
+def _events(tape: Tape, times: Any) -> tuple[Any, Any, Any, Any]:
+    """Give the common bars at which a tape's segments begin, with table, fee and the funding due there."""
+    bar = np.searchsorted(times, tape.time_ms[tape.segment_start[:-1]])
+    inside = bar < len(times)
+    bar, first = np.unique(bar[inside], return_index=True)
+    last = np.append(first[1:], int(inside.sum())) - 1
+    funding = np.add.reduceat(tape.segment_funding_e8[inside], first)
+    return bar, tape.segment_table[inside][last], tape.segment_taker_e8[inside][last], funding
+
+
+def _sum_opens(bars: Any, starts: Any, inverse: Sequence[bool]) -> None:
+    """Sum the mark opens from each segment's first bar on."""
+    opens = np.where(np.array(inverse, bool), E8, bars["mark_open_e8"])
+    stops = np.append(starts[1:], len(bars))
+    for start, stop in zip(starts, stops, strict=True):
+        bars["open_sum_e8"][start:stop] = np.cumsum(opens[start:stop], axis=0)
+
+
+def _blocks(bars: Any) -> Any:
+    firsts = np.arange(0, len(bars), BLOCK_BARS)
+    blocks = np.empty((len(firsts), bars.shape[1]), BLOCK)
+    blocks["low_e8"] = np.minimum.reduceat(bars["mark_low_e8"], firsts, axis=0)
+    blocks["high_e8"] = np.maximum.reduceat(bars["mark_high_e8"], firsts, axis=0)
+    return blocks
+
+
+def _tiers(tape: Tape) -> Any:
+    tiers = np.zeros(tape.tier_cap_e8.shape, TIER)
+    for name in ("cap_e8", "rate_e8", "deduction_e8", "max_leverage_e2"):
+        tiers[name] = getattr(tape, f"tier_{name}")
+    tiers["count"] = tape.tier_count[:, None]
+    return tiers
+
+
+def _stacked(tables: Sequence[Any]) -> Any:
+    """Put the tables of all instruments under one another."""
+    rows = max(tiers.shape[1] for tiers in tables)
+    stacked = np.zeros((sum(len(tiers) for tiers in tables), rows), TIER)
+    first = 0
+    for tiers in tables:
+        stacked[first : first + len(tiers), : tiers.shape[1]] = tiers
+        stacked["count"][first : first + len(tiers)] = tiers["count"][:, :1]
+        first += len(tiers)
+    return stacked

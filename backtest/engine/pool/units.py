@@ -1,0 +1,200 @@
+"""The margin figures of a unit at given marks, the liquidation predicate, and the thresholds of rules."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from backtest.engine import cells as at
+from backtest.engine.arithmetic import mul_ceil, mul_floor, scale_floor, split_product
+from backtest.engine.compile import inner
+from backtest.engine.margin import RATIO_PPM_MAX, buffer_at_most, buffer_ppm, ratio_at_least, ratio_ppm
+from backtest.engine.plan import BUFFER_BELOW, INT64_MIN, MARGIN_RATIO_ABOVE
+from backtest.engine.pool.forms import wallet_of as _wallet_of
+from backtest.engine.pool.values import leg_figures, tier_of
+
+if TYPE_CHECKING:
+    from backtest.engine.pool.market import PoolMarket
+    from backtest.engine.pool.values import Plan, Run
+
+wallet_of = inner(_wallet_of)
+Figures = tuple[int, int, int]
+ROUNDING = 64  # more than the roundings of all legs and collaterals together
+
+
+@inner
+def is_held(plan: Plan, run: Run, unit: int) -> bool:
+    """Tell whether a leg of a unit has quantity."""
+    for slot in range(unit, plan.slot_count):  # noqa: SIM110 (the compiler knows no `any`)
+        if run.qty[slot] > 0 and plan.leg_unit[slot] == unit:
+            return True
+    return False
+
+
+@inner
+def is_core_held(plan: Plan, run: Run) -> bool:
+    """Tell whether a core leg has quantity."""
+    for slot in range(plan.core_count):  # noqa: SIM110
+        if run.qty[slot] > 0:
+            return True
+    return False
+
+
+@inner
+def collateral_value(plan: Plan, run: Run, j: int, mark: int) -> int:
+    """Give what a collateral counts for: floor(coin x mark x ratio)."""
+    coin = run.balance[plan.collateral_instrument[j] + 1, at.MARGIN]
+    whole, rest = split_product(coin, mark)
+    return scale_floor(whole, rest, plan.collateral_ratio_e8[j])
+
+
+@inner
+def figures(market: PoolMarket, plan: Plan, run: Run, unit: int, marks: Any, core_only: bool) -> Figures:
+    """Give equity, maintenance and initial margin of a unit; of the core legs alone, as if layers were not there."""
+    equity = run.balance[plan.unit_asset[unit], wallet_of(unit)]
+    maintenance, initial = 0, 0
+    for slot in range(unit, plan.core_count if core_only else plan.slot_count):
+        if run.qty[slot] > 0 and plan.leg_unit[slot] == unit:
+            profit, leg_maintenance, leg_initial = leg_figures(
+                market, plan, run, slot, marks[plan.leg_instrument[slot]]
+            )
+            equity += profit
+            maintenance += leg_maintenance
+            initial += leg_initial
+    if unit == 0:
+        for j in range(plan.collateral_count):
+            equity += collateral_value(plan, run, j, marks[plan.collateral_instrument[j]])
+    return equity, maintenance, initial
+
+
+@inner
+def is_liquidated(market: PoolMarket, plan: Plan, run: Run, unit: int, marks: Any) -> bool:
+    """Tell whether the liquidation predicate of a unit holds: equity <= maintenance while it holds quantity."""
+    if not plan.liquidate or not is_held(plan, run, unit):
+        return False
+    equity, maintenance, _ = figures(market, plan, run, unit, marks, False)
+    return equity <= maintenance
+
+
+@inner
+def wakes(market: PoolMarket, plan: Plan, run: Run, wake: int, marks: Any) -> bool:
+    """Tell whether the threshold of a wake holds, on the core's unit."""
+    equity, maintenance, initial = figures(market, plan, run, 0, marks, False)
+    limit, kind = plan.wake_value[wake], plan.wake_kind[wake]
+    if kind == BUFFER_BELOW:
+        return buffer_at_most(equity, maintenance, initial, limit)
+    if kind == MARGIN_RATIO_ABOVE:
+        return ratio_at_least(equity, maintenance, limit)
+    return headroom_in_quote(market, plan, equity - maintenance, marks) <= limit
+
+
+@inner
+def headroom_in_quote(market: PoolMarket, plan: Plan, headroom: int, marks: Any) -> int:
+    """Give headroom of the core's unit in quote, rounded up: at or under a whole limit just if the exact one is."""
+    first = plan.leg_instrument[0]
+    if not market.inverse[first]:
+        return headroom
+    return mul_ceil(headroom, marks[first]) if headroom >= 0 else -mul_floor(-headroom, marks[first])
+
+
+# --- between lowest and highest marks --------------------------------------------------------------------------------
+
+
+@inner
+def corner(market: PoolMarket, plan: Plan, run: Run, unit: int, low: Any, high: Any) -> tuple[int, int, int, int, int]:
+    """Give the least equity, and the least and largest maintenance and initial margin, each at its own marks.
+
+    The least equity takes the worse end of each instrument for all that hangs on it, so that a hedge counts as one.
+    """
+    equity = run.balance[plan.unit_asset[unit], wallet_of(unit)]
+    least_maintenance, most_maintenance, least_initial, most_initial = 0, 0, 0, 0
+    for i in range(plan.instrument_count):
+        at_low, at_high = 0, 0
+        for slot in range(unit, plan.slot_count):
+            if run.qty[slot] > 0 and plan.leg_unit[slot] == unit and plan.leg_instrument[slot] == i:
+                profit, maintenance, initial = leg_figures(market, plan, run, slot, low[i])
+                other_profit, other_maintenance, other_initial = leg_figures(market, plan, run, slot, high[i])
+                at_low += profit
+                at_high += other_profit
+                least_maintenance += min(maintenance, other_maintenance)
+                most_maintenance += max(maintenance, other_maintenance)
+                least_initial += min(initial, other_initial)
+                most_initial += max(initial, other_initial)
+        if unit == 0:
+            for j in range(plan.collateral_count):
+                if plan.collateral_instrument[j] == i:
+                    at_low += collateral_value(plan, run, j, low[i])
+                    at_high += collateral_value(plan, run, j, high[i])
+        equity += min(at_low, at_high)
+    return equity, least_maintenance, most_maintenance, least_initial, most_initial
+
+
+@inner
+def is_in_one_tier(market: PoolMarket, plan: Plan, run: Run, unit: int, low: Any, high: Any) -> bool:
+    """Tell whether every leg of a unit stays in its tier: between, its maintenance is then what its ends say."""
+    for slot in range(unit, plan.slot_count):
+        if run.qty[slot] > 0 and plan.leg_unit[slot] == unit:
+            i = plan.leg_instrument[slot]
+            if tier_of(market, run, i, run.qty[slot], low[i]) != tier_of(market, run, i, run.qty[slot], high[i]):
+                return False
+    return True
+
+
+@inner
+def is_clear(market: PoolMarket, plan: Plan, run: Run, low: Any, high: Any) -> bool:
+    """Tell that between two marks of each instrument no predicate and no threshold can hold: a bound, never wrong."""
+    for unit in range(plan.slot_count):
+        if not is_held(plan, run, unit):
+            continue
+        if not is_in_one_tier(market, plan, run, unit, low, high):
+            return False
+        equity, least_maintenance, maintenance, _, initial = corner(market, plan, run, unit, low, high)
+        equity -= ROUNDING
+        headroom = equity - maintenance
+        if plan.liquidate and headroom <= 0:
+            return False
+        if unit == 0:
+            in_quote = headroom_in_quote(market, plan, headroom, low)
+            if plan.headroom_max_e8 > INT64_MIN and (headroom <= 0 or in_quote <= plan.headroom_max_e8 + ROUNDING):
+                return False
+            if not is_above_thresholds(plan, equity, headroom, maintenance, initial - least_maintenance):
+                return False
+    return True
+
+
+@inner
+def is_above_thresholds(plan: Plan, equity: int, headroom: int, maintenance: int, room: int) -> bool:
+    """Tell that no buffer or ratio of a rule can hold, from the worst figures of the core's unit."""
+    if plan.buffer_max_e8 >= 0 and (
+        headroom <= 0 or headroom <= mul_floor(max(room, 0), plan.buffer_max_e8) + ROUNDING
+    ):
+        return False
+    return plan.ratio_min_e8 < 0 or not ratio_at_least(equity, maintenance + ROUNDING, plan.ratio_min_e8)
+
+
+# --- what was seen ---------------------------------------------------------------------------------------------------
+
+
+@inner
+def see(plan: Plan, run: Run, low: Any, high: Any) -> None:
+    """Note that the marks were between these with the present state."""
+    for i in range(plan.instrument_count):
+        run.low[i] = min(run.low[i], low[i]) if run.seen else low[i]
+        run.high[i] = max(run.high[i], high[i]) if run.seen else high[i]
+    run.seen = 1
+
+
+@inner
+def close_stretch(market: PoolMarket, plan: Plan, run: Run) -> None:
+    """Close a stretch of constant state, before a change: note the bounds of buffer and margin ratio."""
+    if not run.seen:
+        return
+    run.seen = 0
+    if not is_held(plan, run, 0):
+        return
+    equity, least_maintenance, maintenance, least_initial, initial = corner(market, plan, run, 0, run.low, run.high)
+    headroom = equity - maintenance
+    room = initial - least_maintenance if headroom >= 0 else least_initial - maintenance
+    if room > 0:
+        run.min_buffer = min(run.min_buffer, buffer_ppm(headroom, room))
+    if run.max_ratio < RATIO_PPM_MAX:
+        run.max_ratio = max(run.max_ratio, ratio_ppm(equity, maintenance))
