@@ -72,11 +72,11 @@ def part(dimension: str, value: str, groups: Sequence[Pairs], keep: Sequence[Boo
 
 
 class Tag(NamedTuple):
-    """A label for each entry time, from a dated series that the study names; `labels` in the order of a table."""
+    """A label for each symbol and entry time, by a regime of the study; `labels` in the order of a table."""
 
     name: str
     labels: tuple[str, ...]
-    by_entry_ms: Mapping[int, str]
+    by_entry: Mapping[tuple[str, int], str]
 
 
 def breakdowns(groups: Sequence[Pairs], volatility: pa.Table | None = None, tags: Sequence[Tag] = ()) -> list[Part]:
@@ -99,13 +99,17 @@ def breakdowns(groups: Sequence[Pairs], volatility: pa.Table | None = None, tags
         if len(values) > 1:
             result += [part(dimension, _text(v), groups, [label == v for label in labels]) for v in values]
     for tag in tags:
-        entries = [pairs.baseline["entry_ms"].tolist() for pairs in groups]
-        labels = [np.array([tag.by_entry_ms[ms] for ms in times], object) for times in entries]
+        labels = [_labels(pairs, tag) for pairs in groups]
         there = [value for value in tag.labels if any((label == value).any() for label in labels)]
         result += [
             part(f"{tag.name} at the entry", value, groups, [label == value for label in labels]) for value in there
         ]
     return result
+
+
+def _labels(pairs: Pairs, tag: Tag) -> Column:
+    entries = zip(pairs.baseline["symbol"].tolist(), pairs.baseline["entry_ms"].tolist(), strict=True)
+    return np.array([tag.by_entry[entry] for entry in entries], object)
 
 
 REGIMES = ("calm third", "middle third", "wild third", "not known")

@@ -154,7 +154,7 @@ def regime(
 ) -> RegimeForm:
     """Part entries by a series of the lake (`venue/symbol`); `enter` names the parts in which positions are opened.
 
-    `keys` are the others of `[[regime]]`: `use`, `thirds`, `cycle`, `over`, `labels`, `event`, `before`, `after`.
+    `keys` are other ones of `[[regime]]`: `use`, `signal`, `event`, `over`, `thirds`, `cycle`, `labels` and so on.
 
     >>> regime("VIX", "cboe/VIX", [20, 30], enter="30 or more")
     {'name': 'VIX', 'series': 'cboe/VIX', 'edges': [20, 30], 'enter': '30 or more'}

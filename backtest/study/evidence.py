@@ -62,10 +62,12 @@ def regimes(study: Study, loaded: Sequence[SymbolData]) -> list[Tag]:
     """Give the regime of each entry time by the study's own series."""
     found = []
     for spec in study.regimes:
-        by_entry: dict[int, str] = {}
+        by_entry: dict[tuple[str, int], str] = {}
         for data in loaded:
-            labels = [spec.labels[place] for place in data.tags[spec.name].tolist()]
-            by_entry |= dict(zip(data.entries.rows["entry_ms"].tolist(), labels, strict=True))
+            for entry_ms, place in zip(
+                data.entries.rows["entry_ms"].tolist(), data.tags[spec.name].tolist(), strict=True
+            ):
+                by_entry[data.symbol, entry_ms] = spec.labels[place]
         found.append(Tag(spec.name, spec.labels, by_entry))
     return found
 

@@ -11,14 +11,15 @@ import numpy.typing as npt
 from backtest.data.store import Lake
 from backtest.study import reader
 from backtest.study.reader import Section
-from backtest.study.regime_steps import Cycle, Edges, EventPart, Part, Parting, SeriesPart, Thirds
+from backtest.study.regime_steps import Cycle, Edges, EventPart, Market, Part, Parting, SeriesPart, SignalPart, Thirds
 from backtest.units import E8
 
 NOT_KNOWN = "not known"
 _LABEL = reader.text("[^<>\n]{1,60}", "a label of up to 60 characters", '"VIX"')
 _SERIES = reader.text(r"[A-Za-z0-9._-]+/[A-Za-z0-9._-]+", "a series of the lake", '"cboe/VIX"')
 _KIND = reader.text("[a-z][a-z0-9_]{0,30}", "a kind of event", '"fomc"')
-_SOURCES = ("series", "event")
+_SIGNAL = reader.text("[a-z][a-z0-9_]{0,60}", "a signal", '"vol_30d"')
+_SOURCES = ("series", "signal", "event")
 _PARTINGS = ("edges", "thirds", "cycle")
 
 # What a study takes with `use`; its own keys go before these.
@@ -32,6 +33,7 @@ PRESETS: Mapping[str, Mapping[str, object]] = {
         "labels": ["contango", "flat", "backwardation"],
     },
     "btc_dvol_thirds": {"name": "BTC implied volatility", "series": "deribit/BTC-DVOL", "thirds": True},
+    "realised_thirds": {"name": "realised volatility", "signal": "vol_30d", "thirds": True},
     "gdp_cycle": {"name": "GDP", "series": "fred/A191RL1Q225SBEA", "cycle": True},
     "fomc_window": {"name": "FOMC window", "event": "fomc", "before": "24h", "after": "2h"},
     "cpi_window": {"name": "CPI window", "event": "cpi", "before": "12h", "after": "1h"},
@@ -82,15 +84,16 @@ def resolved_regimes(regimes: tuple[RegimeSpec, ...]) -> Iterator[dict[str, obje
 
 
 def tags(
-    regimes: tuple[RegimeSpec, ...], lake: Lake, entry_ms: npt.NDArray[np.int64]
+    regimes: tuple[RegimeSpec, ...], lake: Lake, market: Market, entry_ms: npt.NDArray[np.int64]
 ) -> dict[str, npt.NDArray[np.int64]]:
-    """Give, for each regime, the place in its `labels` of every entry, by what had been published by then.
+    """Give, for each regime, the place in its `labels` of every entry of a symbol, by what had been published by then.
 
-    Raises `CoverageError` where the lake has no such series, and where a calendar does not cover the entries.
+    Raises `CoverageError` where the lake has no such series, and where a calendar does not cover the entries;
+    `SignalError` for a signal that there is not.
     """
     found = {}
     for spec in regimes:
-        place = spec.part.steps(lake, entry_ms).at(entry_ms)
+        place = spec.part.steps(lake, market, entry_ms).at(entry_ms)
         found[spec.name] = np.where(place < 0, len(spec.labels) - 1, place)
     return found
 
@@ -107,12 +110,19 @@ def entered(
 
 
 def _part(section: Section) -> Part | None:
-    if _one_of(section, _SOURCES) == "event":
+    source = _one_of(section, _SOURCES)
+    if source == "event":
         width = reader.duration(0)
         return EventPart(section.get("event", _KIND), section.get("before", width), section.get("after", width))
     by = _parting(section)
+    if source == "signal":
+        signal = section.get("signal", _SIGNAL)
+        if isinstance(by, Cycle):
+            section.problem("cycle", "takes growth as first published, which a signal is not", "take edges or thirds")
+        return None if by is None else SignalPart(signal, by)
     over = section.get("over", _SERIES, None)
-    return None if by is None else SeriesPart(section.get("series", _SERIES), over, by)
+    series = section.get("series", _SERIES)
+    return None if by is None else SeriesPart(series, over, by)
 
 
 def _parting(section: Section) -> Parting | None:

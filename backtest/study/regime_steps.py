@@ -1,4 +1,4 @@
-"""What parts time into regimes: a dated series by its edges, thirds or cycle, or the windows around events.
+"""What parts time into regimes: a series or signal by its edges, thirds or cycle, or the windows around events.
 
 Each gives a step function of time from what had been published by then: `since_ms`, from which on a place in `labels`
 holds. Nothing that became known later changes a step before it.
@@ -7,7 +7,6 @@ holds. Nothing that became known later changes a step before it.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import pairwise
@@ -21,6 +20,7 @@ from backtest.data.calendar import known_events, require_coverage, windows
 from backtest.data.manifest import EVENT, Dataset
 from backtest.data.store import Lake
 from backtest.errors import DataError
+from backtest.signals.spec import SignalSpec
 from backtest.study.naming import decimal_text
 from backtest.units import DAY_MS, E8, duration_text
 
@@ -42,8 +42,15 @@ class Steps(NamedTuple):
         return np.where(row >= 0, np.append(self.place, -1)[row], -1)
 
 
+class Market(NamedTuple):
+    """Whose entries are parted: a signal is another one for each symbol."""
+
+    venue: str
+    symbol: str
+
+
 class Values(NamedTuple):
-    """Values as they became known, in order."""
+    """Values as they became known, in order; NaN where one is not known."""
 
     known_ms: Ints  # (n,)
     value: Floats  # (n,)
@@ -58,8 +65,11 @@ class Parting(Protocol):
     def form(self) -> dict[str, object]:
         """Give its keys in a study."""
 
-    def steps(self, rows: pa.Table) -> Steps:
-        """Part the rows of a series (time_ms, value, available_ms)."""
+    def values(self, rows: pa.Table) -> Values:
+        """Take from the rows of a series (time_ms, value, available_ms) what it parts."""
+
+    def places(self, values: Values) -> Ints:
+        """Give the place in `labels` of each value, -1 where it cannot be told, from that and earlier values alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +93,13 @@ class Edges:
     def form(self) -> dict[str, object]:
         return {"edges": self._texts(), **({"labels": list(self.names)} if self.names else {})}
 
-    def steps(self, rows: pa.Table) -> Steps:
-        values = newest_values(rows)
+    def values(self, rows: pa.Table) -> Values:
+        return newest_values(rows)
+
+    def places(self, values: Values) -> Ints:
         edges = np.array(self.edges_e8, np.float64) / E8
-        return Steps(values.known_ms, np.searchsorted(edges, values.value, side="right").astype(np.int64))
+        place = np.searchsorted(edges, values.value, side="right")
+        return np.where(np.isnan(values.value), -1, place).astype(np.int64)
 
     def _texts(self) -> list[str]:
         return [decimal_text(Decimal(edge) / E8) for edge in self.edges_e8]
@@ -101,18 +114,20 @@ class Thirds:
     def form(self) -> dict[str, object]:
         return {"thirds": True}
 
-    def steps(self, rows: pa.Table) -> Steps:
-        values = newest_values(rows)
-        return Steps(values.known_ms, np.array(list(self._places(values)), np.int64))
+    def values(self, rows: pa.Table) -> Values:
+        return newest_values(rows)
 
-    @staticmethod
-    def _places(values: Values) -> Iterator[int]:
+    def places(self, values: Values) -> Ints:
         so_far: list[float] = []
-        for known_ms, value in zip(values.known_ms.tolist(), values.value.tolist(), strict=True):
+        place = np.full(len(values.value), -1, np.int64)
+        known = np.flatnonzero(~np.isnan(values.value)).tolist()
+        for row in known:
+            value = float(values.value[row])
             smaller = bisect_left(so_far, value)
             insort(so_far, value)
-            learnt = known_ms - int(values.known_ms[0]) >= LEARN_MS
-            yield 3 * smaller // len(so_far) if learnt else -1
+            if values.known_ms[row] - values.known_ms[known[0]] >= LEARN_MS:
+                place[row] = 3 * smaller // len(so_far)
+        return place
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +139,14 @@ class Cycle:
     def form(self) -> dict[str, object]:
         return {"cycle": True}
 
-    def steps(self, rows: pa.Table) -> Steps:
-        values = first_prints(rows)
-        grows, quickens = values.value[1:] >= 0, np.diff(values.value) >= 0
+    def values(self, rows: pa.Table) -> Values:
+        return first_prints(rows)
+
+    def places(self, values: Values) -> Ints:
+        change = np.diff(values.value, prepend=np.nan)
+        grows, quickens = values.value >= 0, change >= 0
         place = np.where(grows, np.where(quickens, 0, 1), np.where(quickens, 3, 2))
-        return Steps(values.known_ms, np.concatenate([np.full(min(1, len(values.value)), -1), place]).astype(np.int64))
+        return np.where(np.isnan(change), -1, place).astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +164,33 @@ class SeriesPart:
     def form(self) -> dict[str, object]:
         return {"series": self.series, **({} if self.over is None else {"over": self.over}), **self.by.form()}
 
-    def steps(self, lake: Lake, time_ms: Ints) -> Steps:
+    def steps(self, lake: Lake, market: Market, time_ms: Ints) -> Steps:
         rows = lake.read(dataset_of(self.series))
-        return self.by.steps(rows if self.over is None else ratio(rows, lake.read(dataset_of(self.over)), self.over))
+        values = self.by.values(rows if self.over is None else ratio(rows, lake.read(dataset_of(self.over)), self.over))
+        return Steps(values.known_ms, self.by.places(values))
+
+
+@dataclass(frozen=True, slots=True)
+class SignalPart:
+    """A signal of each symbol, by the name of its preset, parted."""
+
+    signal: str
+    by: Parting
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.by.labels
+
+    def form(self) -> dict[str, object]:
+        return {"signal": self.signal, **self.by.form()}
+
+    def steps(self, lake: Lake, market: Market, time_ms: Ints) -> Steps:
+        from backtest.signals.compute import compute
+
+        stop_ms = int(time_ms.max(initial=0)) + 1
+        spec = SignalSpec(self.signal, self.signal)
+        found = compute(spec, lake, venue=market.venue, symbol=market.symbol, start_ms=0, stop_ms=stop_ms)
+        return Steps(found.available_ms, self.by.places(Values(found.available_ms, found.value)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +205,7 @@ class EventPart:
     def form(self) -> dict[str, object]:
         return {"event": self.kind, "before": duration_text(self.before_ms), "after": duration_text(self.after_ms)}
 
-    def steps(self, lake: Lake, time_ms: Ints) -> Steps:
+    def steps(self, lake: Lake, market: Market, time_ms: Ints) -> Steps:
         """Give the steps; `CoverageError` where the calendar does not cover the times that are asked for."""
         events = known_events(self.kind, lake=lake.root)
         if len(time_ms):
@@ -174,7 +216,7 @@ class EventPart:
         return Steps(since.astype(np.int64), (np.arange(len(since)) % 2).astype(np.int64))
 
 
-Part = SeriesPart | EventPart
+Part = SeriesPart | SignalPart | EventPart
 
 
 def dataset_of(series: str) -> Dataset:

@@ -35,6 +35,7 @@ from backtest.study.jobs import Job, jobs
 from backtest.study.least_margin import least_margins_e8
 from backtest.study.outcomes import REFUSED, Facts, baseline_paired, ledger_tables, outcome_table
 from backtest.study.regime import entered, tags
+from backtest.study.regime_steps import Market as RegimeMarket
 from backtest.study.rule_files import load_rules, resolve_rules, try_rules
 from backtest.study.scripts import draw_donors, play_back
 from backtest.units import E8, duration_text
@@ -161,7 +162,7 @@ def load_symbol(study: Study, lake: Lake, symbol: str) -> SymbolData:
         cache=lake.root / ".tapes",
     )
     entries = schedule(study, symbol, result.tape)
-    regimes = tags(study.regimes, lake, entries.rows["entry_ms"])
+    regimes = tags(study.regimes, lake, RegimeMarket(spec.venue, symbol), entries.rows["entry_ms"])
     inside = np.flatnonzero(entered(study.regimes, regimes, len(entries.rows)))
     if not len(inside):
         raise StudyError.at(f"{symbol}: regime.enter", "no entry falls into these regimes", "take more of them")

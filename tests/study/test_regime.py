@@ -21,7 +21,7 @@ from backtest.study.canonical import study_json, study_toml
 from backtest.study.config import load_study, parse_study
 from backtest.study.explain import explain
 from backtest.study.regime import RegimeSpec, tags
-from backtest.study.regime_steps import Edges, SeriesPart, dataset_of
+from backtest.study.regime_steps import Edges, Market, SeriesPart, dataset_of
 from backtest.study.results import open_results
 from backtest.study.runner import load
 from backtest.units import DAY_MS, E8
@@ -55,7 +55,7 @@ def test_what_counts_is_the_newest_published_period_in_its_newest_version(tmp_pa
     published = [(period, period + lag, float(value)) for period, lag, value in rows]
     published = [(p, k, v) for (p, k), v in {(p, k): v for p, k, v in published}.items()]
     lake = series_lake(tmp_path_factory.mktemp("lake"), published)
-    found = tags((SPEC,), lake, np.array(days, np.int64) * DAY_MS)["VIX"]
+    found = tags((SPEC,), lake, Market("binance", "BTCUSDT"), np.array(days, np.int64) * DAY_MS)["VIX"]
     for day, place in zip(days, found.tolist(), strict=True):
         known = [(period, when, value) for period, when, value in published if when <= day]
         value = max(known)[2] if known else None

@@ -11,18 +11,36 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backtest import conductor
 from backtest.data.imports import import_file
 from backtest.data.manifest import Source
 from backtest.data.sources.rows import ImportOptions
 from backtest.data.store import Lake, Piece
-from backtest.errors import CoverageError, DataError, StudyError
+from backtest.errors import CoverageError, DataError, SignalError, StudyError
 from backtest.schema import SERIES
+from backtest.signals.compute import compute
+from backtest.signals.spec import SignalSpec
 from backtest.study.reader import Section
 from backtest.study.regime import NOT_KNOWN, PRESETS, RegimeSpec, read_regimes, tags
-from backtest.study.regime_steps import Cycle, Edges, EventPart, Parting, Thirds, dataset_of, ratio
+from backtest.study.regime_steps import (
+    Cycle,
+    Edges,
+    EventPart,
+    Market,
+    Parting,
+    Steps,
+    Thirds,
+    Values,
+    dataset_of,
+    ratio,
+)
+from backtest.study.runner import load
 from backtest.units import DAY_MS, E8, HOUR_MS, time_ms
 
+from .small import hour_ms, make_lake, small_study
+
 Row = tuple[int, int, float]  # period, known, value
+BTC = Market("binance", "BTCUSDT")
 
 
 def table(rows: list[Row]) -> pa.Table:
@@ -30,8 +48,13 @@ def table(rows: list[Row]) -> pa.Table:
     return pa.table(dict(zip(SERIES.names, map(list, columns), strict=True)), schema=SERIES.arrow())
 
 
+def steps(part: Parting, rows: pa.Table) -> Steps:
+    values = part.values(rows)
+    return Steps(values.known_ms, part.places(values))
+
+
 def label(part: Parting, rows: list[Row], at: int) -> str:
-    place = int(part.steps(table(rows)).at(np.array([at]))[0])
+    place = int(steps(part, table(rows)).at(np.array([at]))[0])
     return part.labels[place] if place >= 0 else NOT_KNOWN
 
 
@@ -78,7 +101,7 @@ def test_the_bands_of_the_real_index_know_no_weekend(real_data: Path, tmp_path: 
     import_file(lake, real_data / "cboe/vix-daily.csv", options)
     times = ["2024-08-02T12:00", "2024-08-03T00:00", "2024-08-04T12:00", "2024-08-05T20:00", "2024-08-06T00:00"]
     (spec,) = read({"use": "vix_bands"})
-    places = tags((spec,), lake, np.array([time_ms(at) for at in times]))["VIX"]
+    places = tags((spec,), lake, BTC, np.array([time_ms(at) for at in times]))["VIX"]
     assert [spec.labels[place] for place in places] == ["15 to 20", "20 to 28", "20 to 28", "20 to 28", "28 or more"]
 
 
@@ -92,7 +115,7 @@ def test_the_curve_is_told_once_both_closes_of_a_day_are_known() -> None:
     rows = ratio(table(vix), table(three_months), "VIX3M")
     assert rows.to_pydict() == {"time_ms": [1, 2], "value": [0.9, 1.2], "available_ms": [13, 25]}
     assert spec.part.labels == ("contango", "flat", "backwardation")
-    places = spec.part.by.steps(rows).at(np.array([12, 13, 24, 25]))
+    places = steps(spec.part.by, rows).at(np.array([12, 13, 24, 25]))
     assert [spec.labels[place] for place in places] == [NOT_KNOWN, "contango", "contango", "backwardation"]
     with pytest.raises(DataError, match="VIX3M: holds a value of 0"):
         ratio(table(vix), table([(1, 1, 0.0)]), "VIX3M")
@@ -118,7 +141,7 @@ def test_a_ratio_divides_the_versions_known_at_the_time(mine: Any, theirs: Any) 
 def test_thirds_are_those_of_the_days_so_far() -> None:
     values = np.random.Generator(np.random.PCG64(1)).lognormal(3, 0.5, 200).round(1)
     rows = [(day, day * DAY_MS, value) for day, value in enumerate(values.tolist())]
-    found = Thirds().steps(table(rows))
+    found = steps(Thirds(), table(rows))
     for day, place in enumerate(found.place.tolist()):
         smaller = sum(other < values[day] for other in values[: day + 1])
         assert place == (-1 if day < 90 else 0 if 3 * smaller < day + 1 else 1 if 3 * smaller < 2 * (day + 1) else 2)
@@ -147,6 +170,56 @@ def test_the_cycle_steps_when_growth_is_first_published() -> None:
     assert {at: label(Cycle(), rows, at) for at in told} == told
 
 
+# --- signals -------------------------------------------------------------------------------------------------------
+
+
+def test_a_signal_that_is_not_known_has_no_part_and_teaches_nothing() -> None:
+    day = np.arange(120) * DAY_MS
+    value = np.where(day < 10 * DAY_MS, np.nan, np.arange(120.0))
+    value[110] = np.nan
+    thirds = Thirds().places(Values(day, value))
+    assert (thirds == -1).nonzero()[0].tolist() == [*range(100), 110]
+    assert set(thirds[100:110].tolist()) == {2}
+    assert Edges((50 * E8,)).places(Values(day, value))[[9, 10, 110, 111]].tolist() == [-1, 0, -1, 1]
+
+
+def test_each_symbol_has_the_part_of_its_own_signal(tmp_path: Path) -> None:
+    lake = make_lake(tmp_path, symbols=("BTCUSDT", "ETHUSDT"))
+    (spec,) = read({"name": "volatility", "signal": "vol_30d", "edges": [60, 90]})
+    days = np.array([hour_ms(24 * day) for day in range(20, 60)])
+    places = {}
+    for symbol in ("BTCUSDT", "ETHUSDT"):
+        market = Market("binance", symbol)
+        found = compute(SignalSpec("x", "vol_30d"), lake, venue=market.venue, symbol=symbol, start_ms=0, stop_ms=10**13)
+        values = found.value[np.searchsorted(found.available_ms, days, side="right") - 1]
+        expected = np.where(np.isnan(values), 3, np.searchsorted([60, 90], values, side="right"))
+        places[symbol] = tags((spec,), lake, market, days)["volatility"].tolist()
+        assert places[symbol] == expected.tolist()
+        assert len(set(places[symbol])) > 1
+        early = tags((spec,), lake, market, days[:25])["volatility"].tolist()
+        assert early == places[symbol][:25]
+    assert places["BTCUSDT"] != places["ETHUSDT"]
+    with pytest.raises(SignalError, match='no signal "vol_30"; did you mean "vol_30d"'):
+        tags(read({"name": "x", "signal": "vol_30", "edges": [1]}), lake, BTC, days)
+
+
+def test_a_report_compares_the_parts_of_every_symbol(tmp_path: Path) -> None:
+    lake = make_lake(tmp_path / "lake", symbols=("BTCUSDT", "ETHUSDT"))
+    volatility = {"name": "volatility", "signal": "vol_30d", "edges": [60, 90]}
+    both = {"symbols": ["BTCUSDT", "ETHUSDT"]}
+    study = small_study(strategies=[], market=both, regime=[volatility, {"use": "fomc_window", "before": "48h"}])  # type: ignore[arg-type]
+    loaded = load(study, lake)
+    done = conductor.compare(study, lake.root, tmp_path / "out", "small")
+    for spec in study.regimes:
+        counts = {}
+        for data in loaded:
+            for place in data.tags[spec.name].tolist():
+                counts[spec.labels[place]] = counts.get(spec.labels[place], 0) + 1
+        parts = [part for part in done.model.breakdowns if part.dimension == f"{spec.name} at the entry"]
+        assert {part.value: part.rows[0].intrabar.pairs for part in parts} == counts
+        assert len(counts) > 1
+
+
 # --- events --------------------------------------------------------------------------------------------------------
 
 
@@ -162,12 +235,12 @@ def test_entries_are_told_apart_by_the_windows_of_a_calendar(tmp_path: Path) -> 
         "2020-03-15T21:00": "inside",
         "2020-03-18T18:00": "outside",
     }
-    places = tags((spec,), Lake(tmp_path), np.array([time_ms(at) for at in times]))["FOMC window"]
+    places = tags((spec,), Lake(tmp_path), BTC, np.array([time_ms(at) for at in times]))["FOMC window"]
     assert [spec.labels[place] for place in places] == list(times.values())
     with pytest.raises(CoverageError, match='calendar "fomc": covers 2012-01-01 05:00 to 2027-12-08 19:00'):
-        tags((spec,), Lake(tmp_path), np.array([time_ms("2011-01-01")]))
+        tags((spec,), Lake(tmp_path), BTC, np.array([time_ms("2011-01-01")]))
     with pytest.raises(DataError, match='calendar "ppi": is not there'):
-        tags(read({"use": "ppi_window"}), Lake(tmp_path), np.array([time_ms("2024-01-01")]))
+        tags(read({"use": "ppi_window"}), Lake(tmp_path), BTC, np.array([time_ms("2024-01-01")]))
 
 
 # --- no look-ahead -------------------------------------------------------------------------------------------------
@@ -184,8 +257,8 @@ def test_what_is_published_later_changes_nothing_before(part: Parting, some: Any
     rows = [(p * month, (p + lag) * month, float(value)) for (p, lag), value in some.items()]
     known = [row for row in rows if row[1] <= cut * month]
     times = np.arange(cut + 1) * month
-    whole = part.steps(table(rows)).at(times)
-    assert (part.steps(table(known)).at(times) if known else np.full(len(times), -1)).tolist() == whole.tolist()
+    whole = steps(part, table(rows)).at(times)
+    assert (steps(part, table(known)).at(times) if known else np.full(len(times), -1)).tolist() == whole.tolist()
 
 
 # --- in a study ----------------------------------------------------------------------------------------------------
@@ -212,6 +285,7 @@ def test_every_preset_is_read_and_written_in_full() -> None:
         ({"name": "x", "series": "a/b", "cycle": 1}, "regime[1].cycle: is 1, neither true nor false"),
         ({"name": "x", "series": "a/b", "edges": [1], "labels": ["low"]}, "labels: are 1 for 1 edges; give 2"),
         ({"name": "x", "edges": [1]}, "regime[1].series: is missing"),
+        ({"name": "x", "signal": "vol_30d", "cycle": True}, "regime[1].cycle: takes growth as first published"),
         ({"name": "x", "series": "a/b"}, "regime[1].edges: is missing"),
         ({"use": "fomc_window", "enter": "within"}, 'enter: names "within", no regime of it; known: outside, inside'),
     ],
@@ -227,7 +301,7 @@ def test_a_series_is_read_from_the_lake(tmp_path: Path) -> None:
     for name, rows in (("VIX", [(0, 1, 19.0)]), ("VIX3M", [(0, 2, 20.0)])):
         lake.merge([Piece(dataset_of(f"cboe/{name}"), table(rows), Source(name, "0" * 64))])
     specs = read({"use": "vix_bands"}, {"use": "vix_curve"})
-    found = tags(specs, lake, np.array([0, 1, 2]))
+    found = tags(specs, lake, BTC, np.array([0, 1, 2]))
     assert [[spec.labels[place] for place in found[spec.name]] for spec in specs] == [
         [NOT_KNOWN, "15 to 20", "15 to 20"],
         [NOT_KNOWN, NOT_KNOWN, "flat"],
