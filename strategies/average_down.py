@@ -1,10 +1,10 @@
 """Average down: hold money ready at the venue, and buy more each time the buffer gets thin, until it is spent."""
 
-from backtest import HOLD, buffer_below, every, increase, move_margin, on_fill, param, rule
+from backtest import HOLD, buffer_below, increase, move_margin, on_fill, on_funding, param, rule
 
 
 @rule(
-    wake=on_fill() | every("1h") | buffer_below("trigger"),
+    wake=on_fill() | on_funding() | buffer_below("trigger"),
     trigger=param(0.25, low=0.0, high=1.0, help="share of the entry's buffer left at which to buy more"),
     share=param(0.50, low=0.01, high=10.0, help="share of the open quantity to buy"),
     ready_pct=param(40.0, low=1.0, high=100.0, help="money to hold ready, per cent of capital"),

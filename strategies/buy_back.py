@@ -1,10 +1,10 @@
-"""Buy back: close part when the buffer gets thin, and buy it back when the buffer has recovered."""
+"""Buy back: close part when the buffer gets thin, and buy it back at a funding when the buffer has recovered."""
 
-from backtest import HOLD, buffer_below, every, increase, move_margin, param, reduce, rule
+from backtest import HOLD, buffer_below, increase, move_margin, on_funding, param, reduce, rule
 
 
 @rule(
-    wake=buffer_below("trigger") | every("1h"),
+    wake=buffer_below("trigger") | on_funding(),
     trigger=param(0.25, low=0.0, high=1.0, help="share of the entry's buffer left at which to close"),
     step=param(0.25, low=0.01, high=1.0, help="share of the open quantity to close"),
     recover=param(1.20, low=1.05, high=10.0, help="buffer, with the entry quantity, at which to buy back"),
