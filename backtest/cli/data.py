@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,19 +11,9 @@ import typer
 
 from backtest.cli import calendar, imports, pull
 from backtest.cli.output import LAKE, Json, LakeFolder, note, print_table, say, say_json
-from backtest.cli.rows import encoded, print_rows
-from backtest.errors import DataError, UsageError
+from backtest.cli.rows import Form, FormOption, OutOption, give_rows
+from backtest.errors import DataError
 from backtest.units import time_text
-
-
-class Form(StrEnum):
-    """How rows are written."""
-
-    table = "table"
-    csv = "csv"
-    json = "json"
-    parquet = "parquet"
-
 
 data = typer.Typer(name="data", help="Pull, import, list, check and query market data.", no_args_is_help=True)
 
@@ -96,10 +85,8 @@ def sql(
     report: Annotated[
         Path | None, typer.Option(help="Folder of a report: adds outcomes, transfers, fills and actions.")
     ] = None,
-    form: Annotated[
-        Form | None, typer.Option("--format", help="How to print it; default: by the name of --out, else table.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write a file (.csv, .json, .parquet) instead.")] = None,
+    form: FormOption = None,
+    out: OutOption = None,
     as_json: Json = False,
 ) -> None:
     """Ask the lake in SQL: views klines, mark_price, funding_rate, series, … in natural units.
@@ -109,30 +96,7 @@ def sql(
     """
     from backtest.data.sql import query
 
-    rows = query(lake, select, report)
-    form = Form.json if as_json else form or _form_of(out)
-    if form is Form.table and out is None:
-        print_rows(rows)
-    elif out is None and form is Form.parquet:
-        raise UsageError.at("--format parquet", "cannot be printed", "name a file with --out")
-    elif out is None:
-        say(encoded(rows, form.value).decode().rstrip("\n"))
-    else:
-        from backtest.data.disk import write_atomic
-
-        write_atomic(out, encoded(rows, form.value))
-        note(f"{rows.num_rows:,} rows in {out}")
-
-
-def _form_of(out: Path | None) -> Form:
-    if out is None:
-        return Form.table
-    try:
-        return Form(out.suffix.removeprefix("."))
-    except ValueError:
-        raise UsageError.at(
-            out, "does not say its form", "end it in .csv, .json or .parquet, or give --format"
-        ) from None
+    give_rows(query(lake, select, report), Form.json if as_json else form, out)
 
 
 def _empty(lake: Path) -> str:

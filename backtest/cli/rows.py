@@ -1,16 +1,66 @@
-"""Arrow tables as text: for a person, as CSV, as JSON, or as Parquet bytes."""
+"""Arrow tables as text: for a person, as CSV, as JSON, or as Parquet bytes; printed, or in a file."""
 
 from __future__ import annotations
 
 import io
 import json
 import math
-from typing import TYPE_CHECKING
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from backtest.cli.output import print_table
+import typer
+
+from backtest.cli.output import note, print_table, say
+from backtest.errors import UsageError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+class Form(StrEnum):
+    """How rows are written."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+    parquet = "parquet"
+
+
+FormOption = Annotated[
+    Form | None, typer.Option("--format", help="How to print it; default: by the name of --out, else table.")
+]
+OutOption = Annotated[Path | None, typer.Option(help="Write a file (.csv, .json, .parquet) instead.")]
+
+
+def give_rows(rows: pa.Table, form: Form | None, out: Path | None, last: int | None = None) -> None:
+    """Print rows, or write them to a file; a table for a person shows the `last` of them only."""
+    form = form or _form_of(out)
+    if form is Form.table and out is None:
+        hidden = 0 if last is None else max(0, len(rows) - last)
+        print_rows(rows.slice(hidden))
+        if hidden:
+            note(f"the last {last} of {len(rows):,} rows; all of them: --out FILE.csv, or --format csv")
+    elif out is None and form is Form.parquet:
+        raise UsageError.at("--format parquet", "cannot be printed", "name a file with --out")
+    elif out is None:
+        say(encoded(rows, form.value).decode().rstrip("\n"))
+    else:
+        from backtest.data.disk import write_atomic
+
+        write_atomic(out, encoded(rows, form.value))
+        note(f"{rows.num_rows:,} rows in {out}")
+
+
+def _form_of(out: Path | None) -> Form:
+    if out is None:
+        return Form.table
+    try:
+        return Form(out.suffix.removeprefix("."))
+    except ValueError:
+        raise UsageError.at(
+            out, "does not say its form", "end it in .csv, .json or .parquet, or give --format"
+        ) from None
 
 
 def print_rows(rows: pa.Table) -> None:

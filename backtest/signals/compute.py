@@ -41,9 +41,17 @@ def resolve(spec: SignalSpec) -> tuple[Kind, str, SimpleNamespace]:
 
     Raises `SignalError` with everything that is wrong with it.
     """
+    kind, spec = find_kind(spec)
+    return (kind, *kind.resolve(spec))
+
+
+def find_kind(spec: SignalSpec) -> tuple[Kind, SignalSpec]:
+    """Give the kind that a spec uses, and the spec with what its preset says filled in.
+
+    Raises `SignalError` with the nearest name where there is none, and for a file that cannot be used.
+    """
     if spec.file:
-        kind = find_signal(Path(spec.file), spec.use)
-        return (kind, *kind.resolve(spec))
+        return find_signal(Path(spec.file), spec.use), spec
     preset = PRESETS.get(spec.use)
     if preset is not None:
         params = tuple((dict(preset.params) | dict(spec.params)).items())
@@ -51,5 +59,4 @@ def resolve(spec: SignalSpec) -> tuple[Kind, str, SimpleNamespace]:
     if spec.use not in SIGNALS:
         remedy = did_you_mean(spec.use, [*SIGNALS, *PRESETS])
         raise SignalError.at(f'signal "{spec.name}"', f'no signal "{spec.use}"', remedy)
-    kind = SIGNALS[spec.use]
-    return (kind, *kind.resolve(spec))
+    return SIGNALS[spec.use], spec

@@ -1,0 +1,49 @@
+"""The page about signals says what is so: it names them all, and its own signals can be computed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from backtest.data.store import Lake
+from backtest.signals.compute import compute
+from backtest.signals.registry import PRESETS, SIGNALS
+from backtest.signals.spec import SignalSpec
+
+from .history import FAR, FUNDING, KLINES, ask, bars, put, settlements
+
+PAGE = (Path(__file__).parents[2] / "docs/signals.md").read_text(encoding="utf-8")
+
+
+def block(language: str) -> str:
+    (found,) = re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    return found
+
+
+def test_it_names_every_signal_and_its_parameters() -> None:
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*)$", PAGE, re.MULTILINE))
+    assert rows.keys() == SIGNALS.keys()
+    for name, row in rows.items():
+        assert set(re.findall(r"`(\w+)`", row)) <= SIGNALS[name].settings.keys()
+
+
+def test_it_names_every_preset() -> None:
+    assert all(f"`{name}`" in PAGE for name in PRESETS)
+
+
+def test_its_function_can_be_computed(tmp_path) -> None:
+    path = tmp_path / "breakout.py"
+    path.write_text(block("python"), encoding="utf-8")
+    lake = put(Lake(tmp_path / "lake"), KLINES, bars(4 * 200))
+    spec = SignalSpec("mine", "breakout", file=str(path))
+    signal = compute(spec, lake, venue="binance", symbol="BTCUSDT", start_ms=0, stop_ms=FAR)
+    assert set(np.unique(signal.value)) == {-1.0, 0.0, 1.0}
+
+
+def test_its_query_can_be_asked(tmp_path) -> None:
+    rates = settlements(50)
+    rates["funding_rate"] *= 10
+    lake = put(put(Lake(tmp_path), KLINES, bars(400)), FUNDING, rates)
+    assert set(ask(lake, "sql", query=block("sql")).value) == {0.0, 1.0}
