@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backtest.signals.indicators import bar_count, rounded
-from backtest.signals.inputs import CLOSES, PRICE, STALE, Input, Known
+from backtest.signals.indicators import bar_count
+from backtest.signals.inputs import CLOSE, CLOSES, Input, Known
 from backtest.signals.kinds import signal
 from backtest.signals.settings import series, whole
 from backtest.signals.spec import Floats
@@ -42,7 +42,7 @@ def _close_and_line(known: Known, p: Any) -> pd.DataFrame:
     """Give the closes beside the line as it was known at each: of a series, else of the venue's own perpetuals."""
     import pandas as pd
 
-    bars = known.bars(p.price)[["close"]]
+    bars = known.closes_of(p.price, p.stale_days)
     if p.series:
         return bars.assign(line=known.series(p.series, p.stale_days)["value"].reindex(bars.index, method="ffill"))
     closes = known.closes()
@@ -55,7 +55,7 @@ _LINE = series("", help="a line in the lake; without it that of the venue's perp
 @signal(
     interval="1d",
     unit="1 or 0",
-    reads=Input(_close_and_line, {"series": _LINE} | STALE | _LEAST | PRICE),
+    reads=Input(_close_and_line, {"series": _LINE} | CLOSE.settings | _LEAST),
     window=bar_count(60, "closes of which the highest counts"),
     closes=bar_count(5, "closes at which the line must be under its highest", low=1),
 )
@@ -76,6 +76,5 @@ def ad_divergence(rows: pd.DataFrame, p: Any) -> Floats:
 
 def _counts(closes: pd.DataFrame) -> tuple[Floats, Floats, Floats]:
     """Give, at each close, how many symbols rose, how many fell, and how many could have done either."""
-    prices = np.column_stack([rounded(closes[name].to_numpy(np.float64)) for name in closes])
-    change = np.diff(prices, axis=0, prepend=np.nan)
+    change = np.diff(closes.to_numpy(np.float64), axis=0, prepend=np.nan)
     return tuple(np.sum(what, axis=1).astype(np.float64) for what in (change > 0, change < 0, ~np.isnan(change)))

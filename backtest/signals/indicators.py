@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from backtest.signals.inputs import CLOSE
 from backtest.signals.kinds import signal
 from backtest.signals.settings import Setting, number, whole
 from backtest.signals.spec import Floats
@@ -46,7 +47,7 @@ _MACD: dict[str, Any] = {
 }
 
 
-@signal(interval="1d", unit="quote", conflict=_macd_conflict, **_MACD)
+@signal(interval="1d", unit="quote", reads=CLOSE, conflict=_macd_conflict, **_MACD)
 def macd_histogram(bars: pd.DataFrame, p: Any) -> Floats:
     """Give EMA(fast) - EMA(slow) less its own EMA(signal), in quote."""
     import vectorbt as vbt
@@ -59,7 +60,7 @@ def macd_histogram(bars: pd.DataFrame, p: Any) -> Floats:
     return by_run(bars, _warm_up(max(p.slow, p.signal) / 2), histogram)
 
 
-@signal(interval="1d", unit=CROSS, conflict=_macd_conflict, **_MACD)
+@signal(interval="1d", unit=CROSS, reads=CLOSE, conflict=_macd_conflict, **_MACD)
 def macd_cross(bars: pd.DataFrame, p: Any) -> Floats:
     """Give +1 at the close at which the histogram turned positive, -1 where it turned negative, else 0."""
     histogram = macd_histogram(bars, p)
@@ -68,7 +69,7 @@ def macd_cross(bars: pd.DataFrame, p: Any) -> Floats:
     return np.where(np.isnan(histogram) | np.isnan(before), np.nan, crossed)
 
 
-@signal(interval="1d", unit="0 to 100", **_WILDER)
+@signal(interval="1d", unit="0 to 100", reads=CLOSE, **_WILDER)
 def rsi(bars: pd.DataFrame, p: Any) -> Floats:
     """Give Wilder's RSI, 0 to 100; 50 where no close differs from the one before."""
     import vectorbt as vbt
@@ -83,6 +84,7 @@ def rsi(bars: pd.DataFrame, p: Any) -> Floats:
 @signal(
     interval="1d",
     unit=CROSS,
+    reads=CLOSE,
     conflict=levels_conflict,
     **_WILDER,
     low=number(30, low=0, high=100, help="RSI that is extreme when it falls there"),

@@ -13,7 +13,7 @@ from backtest.data.join import FUNDING_MAX_MS, read_bars
 from backtest.data.manifest import EVENT, Dataset
 from backtest.data.store import Lake
 from backtest.errors import CoverageError
-from backtest.signals.settings import Setting, choice, number, series
+from backtest.signals.settings import Setting, choice, number, price_or_series, series
 from backtest.signals.spec import Floats, Ints
 from backtest.units import DAY_MS, MINUTE_MS, duration_ms
 from backtest.venues.symbols import is_delivery
@@ -58,6 +58,12 @@ class Known:
             spread[name] = np.full(len(grid_ms), np.nan)
             spread[name][place] = column[closed]
         return indexed(grid_ms + interval_ms, spread)
+
+    def closes_of(self, price: str, stale_days: float) -> pd.DataFrame:
+        """Give the column `close`: of the bars of a price, or the values of a series as if each were a bar's close."""
+        if "/" not in price:
+            return self.bars(price)[["close"]]
+        return self.series(price, stale_days).rename(columns={"value": "close"})
 
     def closes(self) -> pd.DataFrame:
         """Give the closes of every perpetual of the venue that the lake has bars of, a column each.
@@ -145,6 +151,8 @@ class Input(NamedTuple):
 PRICE = {"price": choice("last", list(PRICES), help="which price's bars")}
 SERIES_NAME = series("cboe/VIX", help="in the lake")
 STALE = {"stale_days": number(7, low=0.1, high=4000, help="days after which a published value is not known any more")}
+_OR_SERIES = {"price": price_or_series("last", PRICES, help="whose closes: a price's bars, or a series of the lake")}
+CLOSE = Input(lambda known, p: known.closes_of(p.price, p.stale_days), _OR_SERIES | STALE)
 BARS = Input(lambda known, p: known.bars(p.price), PRICE)
 CLOSES = Input(lambda known, p: known.closes(), {})
 SETTLEMENTS = Input(lambda known, p: known.settlements(), {})

@@ -11,7 +11,7 @@ import numpy as np
 
 from backtest.data.manifest import EVENT
 from backtest.signals.indicators import bar_count, levels_conflict, rounded
-from backtest.signals.inputs import SERIES, SETTLEMENTS
+from backtest.signals.inputs import CLOSE, SERIES, SETTLEMENTS
 from backtest.signals.kinds import signal
 from backtest.signals.settings import number, numbers, whole
 from backtest.signals.spec import Floats
@@ -58,7 +58,7 @@ def volatility_regime(bars: pd.DataFrame, p: Any) -> Floats:
     return _place(present, [past.quantile(share / 100) for share in p.borders])
 
 
-@signal(interval="1d", unit="%")
+@signal(interval="1d", unit="%", reads=CLOSE)
 def drawdown(bars: pd.DataFrame, p: Any) -> Floats:
     """Give by how many per cent the close is under the highest close so far."""
     import vectorbt  # noqa: F401  registers the accessor

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -83,6 +83,18 @@ def series(default: str, *, help: str) -> Setting:
         return raw
 
     return Setting(default, "venue/symbol", help, read)
+
+
+def price_or_series(default: str, prices: Iterable[str], *, help: str) -> Setting:
+    """Declare one of the prices, or a series of the lake as venue/symbol."""
+    names = tuple(prices)
+
+    def read(raw: object) -> str:
+        if not isinstance(raw, str) or not (raw in names or raw.count("/") == 1):
+            raise ValueError
+        return raw
+
+    return Setting(default, " | ".join((*names, "venue/symbol")), help, read)
 
 
 def text(*, help: str) -> Setting:

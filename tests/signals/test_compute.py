@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import talib
 
+from backtest.data.imports import ImportOptions, import_file
 from backtest.data.store import Lake
 from backtest.errors import CoverageError, SignalError
 from backtest.signals.compute import resolve
+from backtest.signals.inputs import Known
 from backtest.signals.registry import PRESETS, SIGNALS
 from backtest.signals.spec import SignalSpec
 from backtest.units import DAY_MS, HOUR_MS
 
-from .history import KLINES, START, ask, bars, put, without
+from .history import FAR, KLINES, START, VIX, ask, bars, published, put, without
 
 
 def test_a_bar_is_known_at_its_close_and_no_sooner(tmp_path) -> None:
@@ -62,6 +65,39 @@ def test_marks_are_read_where_they_are_asked_for(tmp_path) -> None:
     assert signal.value[-2] != ask(lake, "rsi", "1h").value[-2]
 
 
+def test_an_indicator_can_be_that_of_a_series(tmp_path) -> None:
+    rows = published(400)
+    lake = put(put(Lake(tmp_path), VIX, rows), KLINES, bars(10))
+    signal = ask(lake, "rsi", price="cboe/VIX")
+    assert signal.datasets == (VIX,)
+    assert signal.available_ms[:400].tolist() == rows["available_ms"].tolist()
+    expected = talib.RSI(rows["value"], 14)
+    assert np.abs(signal.value[250:400] - expected[250:]).max() < 1e-4
+    assert np.isnan(signal.value[400]), "stale"
+
+
+def test_a_range_needs_bars(tmp_path) -> None:
+    with pytest.raises(SignalError, match=r"price = 'cboe/VIX' is out of range; give last \| mark \| index"):
+        ask(Lake(tmp_path), "atr", price="cboe/VIX")
+
+
+@pytest.mark.real
+def test_days_of_hours_are_the_days_that_the_venue_tells(real_data, tmp_path) -> None:
+    """Two files of two collectors: hourly bars from 2019 on, and daily bars of all symbols."""
+    hours, days = Lake(tmp_path / "hours"), Lake(tmp_path / "days")
+    usdm = real_data / "binance-usdm-freqtrade" / "full-history-1h" / "BTC_USDT_USDT-1h-futures.feather"
+    import_file(hours, usdm, ImportOptions(venue="binance"))
+    import_file(days, real_data / "binance-usdm-universe" / "klines-1d.parquet", ImportOptions(venue="binance"))
+    own, told = (Known("", lake, "binance", "BTCUSDT", "1d", FAR).bars() for lake in (hours, days))
+    both = own.index.intersection(told.dropna().index)[:-1]  # the daily file ends with a day that was not over
+    assert len(both) > 700
+    for name in ("open", "high", "low", "close"):
+        assert np.array_equal(own.loc[both, name], told.loc[both, name]), name
+    net = ask(days, "breadth")
+    assert len(net.datasets) > 300
+    assert np.nanmin(net.value) < -95, "a day on which all but a few fell"
+
+
 def test_a_lake_without_the_symbol_is_refused(tmp_path) -> None:
     with pytest.raises(CoverageError, match="BTCUSDT"):
         ask(put(Lake(tmp_path), KLINES._replace(symbol="ETHUSDT"), bars(10)), "rsi")
@@ -84,7 +120,8 @@ def test_before_its_first_bar_it_has_no_rows(tmp_path) -> None:
             [
                 'signal "a": interval "5x" is none; write one such as "1h" or "1d"',
                 'signal "a": no parameter "windw"; did you mean "window"?',
-                "signal \"a\": price = 'best' is out of range; give last | mark | index (which price's bars)",
+                "signal \"a\": price = 'best' is out of range; give last | mark | index | venue/symbol "
+                "(whose closes: a price's bars, or a series of the lake)",
             ],
         ),
         (

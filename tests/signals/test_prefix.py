@@ -30,6 +30,7 @@ HOLES = (5, 6, 24 * 30 + 3, 24 * 400 + 4)
 INTERVALS = ("1h", "4h", "1d")
 SQL = "SELECT available_ms, close AS value FROM klines WHERE symbol = $symbol ORDER BY 1"
 GIVEN: dict[str, dict[str, object]] = {"sql": {"query": SQL}}  # what has no default
+OF_SERIES = {"price": "cboe/VIX", "stale_days": 30.0}
 ASKED = [(name, i) for name, kind in SIGNALS.items() for i in (INTERVALS if kind.interval != EVENT else (EVENT,))]
 
 
@@ -95,6 +96,16 @@ def test_every_prefix_of_the_rows_gives_the_same_values(history, use: str) -> No
         assert np.array_equal(np.asarray(kind(rows.iloc[:count], p)), values[:count], equal_nan=True)
 
     same()
+
+
+@pytest.mark.parametrize("use", ["rsi", "macd_cross", "drawdown"])
+def test_what_was_published_later_changes_nothing(history, twins, use: str) -> None:
+    whole = ask(history, use, **OF_SERIES)
+    assert len(np.unique(whole.value[~np.isnan(whole.value)])) > 1
+    for known_ms, lake in twins:
+        other = ask(lake, use, **OF_SERIES)
+        moments = whole.available_ms[whole.available_ms <= known_ms]
+        assert np.array_equal(at(whole, moments), at(other, moments), equal_nan=True)
 
 
 def test_a_signal_that_looks_ahead_would_be_caught(history, twins) -> None:
