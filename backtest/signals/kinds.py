@@ -1,5 +1,6 @@
 """Define a kind of signal: a function of what was known, with parameters. Shipped ones and a user's own alike.
 
+>>> from backtest.signals import signal, whole
 >>> @signal(interval="1d", window=whole(20, low=2, high=500, help="bars"))
 ... def above_mean(bars, p):
 ...     "Tell by how much the close is above its mean, in quote."
@@ -19,14 +20,12 @@ from backtest.data.manifest import EVENT
 from backtest.engine.rules import NAME, Param
 from backtest.errors import Problem, SignalError
 from backtest.signals.inputs import BARS, Input
-from backtest.signals.settings import Setting, number, read_settings, whole
+from backtest.signals.settings import Setting, number, read_settings
 from backtest.signals.spec import SignalSpec
 from backtest.units import duration_ms
 
 if TYPE_CHECKING:
     import pandas as pd
-
-__all__ = ["Kind", "signal", "whole"]
 
 Function = Callable[[Any, Any], Any]
 

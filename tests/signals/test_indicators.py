@@ -13,8 +13,9 @@ import talib
 from backtest.data.imports import ImportOptions, import_file
 from backtest.data.store import Lake
 from backtest.signals import indicators
+from backtest.signals.inputs import Known
 
-from .history import KLINES, ask, bars, of_closes, put, without
+from .history import FAR, KLINES, ask, bars, of_closes, put, without
 
 MACD = SimpleNamespace(fast=12, slow=26, signal=9)
 WILDER = SimpleNamespace(window=14)
@@ -54,8 +55,10 @@ def test_they_equal_talib_on_random_walks(seed: int) -> None:
 def test_they_equal_talib_on_the_history_of_btc(real_data, tmp_path) -> None:
     file = real_data / "binance-usdm-freqtrade" / "full-history-1h" / "BTC_USDT_USDT-1h-futures.feather"
     import_file(Lake(tmp_path), file, ImportOptions(venue="binance"))
-    rows = Lake(tmp_path).read(KLINES)
-    assert_equals_talib(frame({name: rows[name].to_numpy() for name in ("open", "high", "low", "close")}))
+    for interval, count in (("1h", 58_623), ("4h", 14_655), ("1d", 2_442)):
+        rows = Known("", Lake(tmp_path), "binance", "BTCUSDT", interval, FAR).bars().dropna()
+        assert len(rows) == count
+        assert_equals_talib(rows)
 
 
 def test_published_values_are_reproduced() -> None:
