@@ -120,7 +120,7 @@ def compare(
             seconds["sensitivity"] = time.perf_counter() - mark
             say("writing the report")
             mark = time.perf_counter()
-            model = build(_report_input(study, loaded, all_jobs, outcomes, staging, reproduce or [], others))
+            model = build(_report_input(study, lake, loaded, all_jobs, outcomes, staging, reproduce or [], others))
             write_atomic(staging / "summary.csv", summary_csv(model.summary).encode())
             write_atomic(staging / "report.md", render_markdown(model).encode())
             write_atomic(staging / "report.html", render_model(model).encode())
@@ -135,6 +135,7 @@ def compare(
 
 def _report_input(
     study: Study,
+    lake: Lake,
     loaded: list[SymbolData],
     all_jobs: list[Job],
     outcomes: pa.Table,
@@ -154,6 +155,7 @@ def _report_input(
         sensitivity=others,
         volatility=evidence.volatility(loaded),
         regimes=evidence.regimes(study, loaded),
+        events=evidence.near_events(study, lake, outcomes),
         gaps=evidence.gaps(loaded),
         refused_actions=evidence.refused_actions(folder),
         large_fills=evidence.large_fills(loaded, outcomes, folder),

@@ -18,6 +18,9 @@ def grids(model: Model) -> dict[str, Grid | None]:
     unit = quote_unit(source.study)
     crashes = "Liquidated runs in each crash window."
     actions = "Actions that the venue would have refused, in liquidated runs."
+    events = (
+        "Do liquidations cluster around announced events? Overlapping positions share theirs: count events, not runs."
+    )
     fills = "Fills against what was traded in their bar: above 1 % the assumption of no market impact is doubtful."
     return {
         "summary": summary_grid(summary, unit),
@@ -27,6 +30,7 @@ def grids(model: Model) -> dict[str, Grid | None]:
         "holding": holding_grid(model),
         "survive": survive_grid(model.survive),
         "crashes": count_grid("crashes", crashes, model.crashes, summary) if model.crashes else None,
+        "events": rows_grid("events", events, source.events),
         "sensitivity": sensitivity_grid(model.sensitivity, summary),
         "worst": worst_grid(model.worst, model.stories, unit),
         "money": money_grid(model.accounts) if model.accounts else None,

@@ -29,6 +29,7 @@ def render_markdown(model: Model) -> str:
     parts += section("Strategies by liquidation count", "summary")
     parts += section("Skill or luck", "timing", "best")
     parts += section("Through the crashes", "crashes")
+    parts += section("Around announced events", "events")
     parts += section("Liquidation probability by leverage and holding time", "holding", "survive")
     if found := breakdown_grids(model):
         parts += ["## Where the difference comes from", *map(_table, found)]

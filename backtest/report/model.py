@@ -53,8 +53,8 @@ class ReportInput:
 
     `study` is the resolved study as plain JSON. `runs` brings single runs back; without it the report follows none.
     `sensitivity` holds outcomes replayed under other assumptions, by name. `volatility` has symbol, entry_ms and
-    volatility_pct, `regimes` the labels of entries by the study's own series. `synthetic` says that the market is made
-    up.
+    volatility_pct, `regimes` the labels of entries by the study's regimes, `events` what fell into event windows.
+    `synthetic` says that the market is made up.
     """
 
     study: Mapping[str, Any]
@@ -67,6 +67,7 @@ class ReportInput:
     sensitivity: Mapping[str, pa.Table] = field(default_factory=dict)
     volatility: pa.Table | None = None
     regimes: Sequence[Tag] = ()
+    events: Rows = ()
     gaps: Rows = ()
     refused_actions: Rows = ()
     large_fills: Rows = ()

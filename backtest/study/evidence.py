@@ -12,7 +12,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from backtest.analysis.breakdown import Tag
+from backtest.analysis.pairs import BASELINE
+from backtest.data.calendar import known_events, windows
+from backtest.data.store import Lake
 from backtest.study.config import Study
+from backtest.study.regime_steps import EventPart
 from backtest.study.runner import SymbolData
 from backtest.units import DAY_MS, E8, time_text
 
@@ -70,6 +74,30 @@ def regimes(study: Study, loaded: Sequence[SymbolData]) -> list[Tag]:
                 by_entry[data.symbol, entry_ms] = spec.labels[place]
         found.append(Tag(spec.name, spec.labels, by_entry))
     return found
+
+
+def near_events(study: Study, lake: Lake, outcomes: pa.Table) -> list[Row]:
+    """Count the baseline's liquidations inside the event windows of a study, beside the share of time that they are."""
+    hold = outcomes.filter(pc.and_(pc.equal(outcomes["strategy"], BASELINE), outcomes["liquidated"]))
+    liquidation_ms = hold["liquidation_ms"].to_numpy()
+    start, stop = study.market.start_ms, study.market.stop_ms
+    rows: list[Row] = []
+    for spec in study.regimes:
+        if isinstance(spec.part, EventPart):
+            near = windows(known_events(spec.part.kind, lake=lake.root), spec.part.before_ms, spec.part.after_ms)
+            first, last = np.maximum(near.first_ms, start), np.minimum(near.last_ms, stop - 1)
+            inside = int(near.hold(liquidation_ms).sum())
+            rows.append(
+                {
+                    "window": f"{spec.name}: {spec.part.text}",
+                    "windows": int((first <= last).sum()),
+                    "% of the time": round(100 * int(np.maximum(last - first + 1, 0).sum()) / (stop - start), 2),
+                    "liquidations of hold": len(hold),
+                    "inside": inside,
+                    "% of them": round(100 * inside / len(hold), 2) if len(hold) else None,
+                }
+            )
+    return rows
 
 
 def volatility(loaded: Sequence[SymbolData]) -> pa.Table:

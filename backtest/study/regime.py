@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backtest.data.store import Lake
+from backtest.signals.spec import Signal
 from backtest.study import reader
 from backtest.study.reader import Section
 from backtest.study.regime_steps import Cycle, Edges, EventPart, Market, Part, Parting, SeriesPart, SignalPart, Thirds
@@ -96,6 +97,19 @@ def tags(
         place = spec.part.steps(lake, market, entry_ms).at(entry_ms)
         found[spec.name] = np.where(place < 0, len(spec.labels) - 1, place)
     return found
+
+
+def as_signal(part: Part, lake: Lake, market: Market, start_ms: int, stop_ms: int) -> Signal:
+    """Give a regime as a signal that a rule can read: its place in `labels`, 0 the lowest; NaN: not known.
+
+    Rows are those available before `stop_ms`; the first is the newest at or before `start_ms`, where there is one.
+    """
+    steps = part.steps(lake, market, np.array([start_ms, stop_ms - 1]))
+    since_ms, value = steps.since_ms, np.where(steps.place < 0, np.nan, steps.place)
+    last = np.append(np.diff(since_ms) > 0, True) & (since_ms < stop_ms)  # of the steps of one moment, the last holds
+    since_ms, value = since_ms[last], value[last]
+    first = max(0, int(np.searchsorted(since_ms, start_ms, side="right")) - 1)
+    return Signal(since_ms[first:], value[first:])
 
 
 def entered(

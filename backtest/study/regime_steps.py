@@ -202,6 +202,15 @@ class EventPart:
     after_ms: int
     labels: tuple[str, ...] = ("outside", "inside")
 
+    @property
+    def text(self) -> str:
+        """Say how wide the windows are.
+
+        >>> EventPart("fomc", 86_400_000, 7_200_000).text
+        '1d before to 2h after'
+        """
+        return f"{duration_text(self.before_ms)} before to {duration_text(self.after_ms)} after"
+
     def form(self) -> dict[str, object]:
         return {"event": self.kind, "before": duration_text(self.before_ms), "after": duration_text(self.after_ms)}
 

@@ -80,6 +80,8 @@ rules = [{{ use = "exit", trigger = 0.25 }}]
 # series = "cboe/VIX"
 # edges = [20, 30]
 # enter = ["20 to 30", "30 or more"] # a signal: open positions only then
+# [[regime]]
+# use = "fomc_window" # a preset: inside or outside the hours around each statement; more in docs/calendar.md
 
 # Named stretches of time get a breakdown of their own.
 [[window]]

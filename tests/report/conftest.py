@@ -43,5 +43,6 @@ def hostile_model() -> Model:
             gaps=[{HOSTILE: HOSTILE}],
             refused_actions=[{HOSTILE: HOSTILE}],
             large_fills=[{HOSTILE: HOSTILE}],
+            events=[{HOSTILE: HOSTILE}],
         )
     )

@@ -114,6 +114,7 @@ def report_input(outcomes: pa.Table | None = None, **changes: object) -> ReportI
         ],
         "runs": FakeRuns(),
         "volatility": volatility(),
+        "events": [{"window": "FOMC window: 1d before to 2h after", "windows": 8, "% of the time": 2.37, "inside": 9}],
         "gaps": [{"symbol": "BTCUSDT", "first missing": "2020-02-01 00:00", "bars": 3}],
         "refused_actions": [{"strategy": "top-up", "rule": "top_up", "reason": "insufficient reserve", "actions": 4}],
         "large_fills": [{"symbol": "BTCUSDT", "fills": "entries", "number": 9, "above 1 % of their bar": 1}],

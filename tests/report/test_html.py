@@ -51,7 +51,7 @@ def test_the_sections_come_in_the_order_of_a_reader(page: str) -> None:
     assert Outline(page).headings == [
         "btc-buffers", "Strategies by liquidation count", "Skill or luck", "What a saved position costs",
         "Liquidations through time", "How long a position lives", "Through the crashes",
-        "Liquidation probability by leverage and holding time", "Over swept parameters",
+        "Around announced events", "Liquidation probability by leverage and holding time", "Over swept parameters",
         "Where the difference comes from", "Under other assumptions", "Worst runs", "One liquidation, step by step",
         "Equity and drawdown", "Assumptions", "Data", "How to reproduce",
     ]  # fmt: skip
@@ -59,7 +59,19 @@ def test_the_sections_come_in_the_order_of_a_reader(page: str) -> None:
 
 def test_each_table_of_the_data_section_is_there(page: str) -> None:
     ids = {attrs.get("id") for _, attrs in Outline(page).tags}
-    for name in ("coverage", "gaps", "fidelity", "refused", "actions", "fills", "timing", "best", "money", "worst"):
+    for name in (
+        "coverage",
+        "gaps",
+        "fidelity",
+        "refused",
+        "actions",
+        "fills",
+        "timing",
+        "best",
+        "money",
+        "worst",
+        "events",
+    ):
         assert f"table-{name}" in ids, name
 
 

@@ -90,7 +90,8 @@ def test_markdown_has_the_sections_of_the_page(model: Model) -> None:
     titles = [line for line in render_markdown(model).splitlines() if line.startswith("## ")]
     assert titles == [
         "## Strategies by liquidation count", "## Skill or luck", "## Through the crashes",
-        "## Liquidation probability by leverage and holding time", "## Where the difference comes from",
+        "## Around announced events", "## Liquidation probability by leverage and holding time",
+        "## Where the difference comes from",
         "## Under other assumptions", "## Worst runs", "## One liquidation", "## Equity and drawdown",
         "## Assumptions", "## Data", "## How to reproduce",
     ]  # fmt: skip

@@ -21,7 +21,7 @@ from backtest.schema import SERIES
 from backtest.signals.compute import compute
 from backtest.signals.spec import SignalSpec
 from backtest.study.reader import Section
-from backtest.study.regime import NOT_KNOWN, PRESETS, RegimeSpec, read_regimes, tags
+from backtest.study.regime import NOT_KNOWN, PRESETS, RegimeSpec, as_signal, read_regimes, tags
 from backtest.study.regime_steps import (
     Cycle,
     Edges,
@@ -218,6 +218,19 @@ def test_a_report_compares_the_parts_of_every_symbol(tmp_path: Path) -> None:
         parts = [part for part in done.model.breakdowns if part.dimension == f"{spec.name} at the entry"]
         assert {part.value: part.rows[0].intrabar.pairs for part in parts} == counts
         assert len(counts) > 1
+    (row,) = done.model.input.events
+    lost = [row for row in done.outcomes.to_pylist() if row["strategy"] == "hold" and row["liquidated"]]
+    speeches = [time_ms("2023-02-01T19:00")]  # the only one of the study's days
+    inside = sum(-48 * HOUR_MS <= row["liquidation_ms"] - at <= 2 * HOUR_MS for row in lost for at in speeches)
+    assert row == {
+        "window": "FOMC window: 2d before to 2h after",
+        "windows": 1,
+        "% of the time": round(100 * 50 / (60 * 24), 2),
+        "liquidations of hold": len(lost),
+        "inside": inside,
+        "% of them": round(100 * inside / len(lost), 2),
+    }
+    assert "Around announced events" in (tmp_path / "out/report.md").read_text()
 
 
 # --- events --------------------------------------------------------------------------------------------------------
@@ -259,6 +272,28 @@ def test_what_is_published_later_changes_nothing_before(part: Parting, some: Any
     times = np.arange(cut + 1) * month
     whole = steps(part, table(rows)).at(times)
     assert (steps(part, table(known)).at(times) if known else np.full(len(times), -1)).tolist() == whole.tolist()
+
+
+@pytest.mark.parametrize("use", ["vix_bands", "vix_curve", "gdp_cycle", "fomc_window"])
+def test_a_rule_may_read_a_regime_as_a_signal(use: str, tmp_path: Path) -> None:
+    """Its value at any time is the place that an entry at that time has."""
+    lake, day = Lake(tmp_path), DAY_MS
+    start = time_ms("2024-03-01")
+    for name, values in (("cboe/VIX", [14.0, 22.0, 30.0]), ("cboe/VIX3M", [20.0, 22.0, 25.0])):
+        rows = [(start + k * day, start + (k + 1) * day, value) for k, value in enumerate(values)]
+        lake.merge([Piece(dataset_of(name), table(rows), Source(name, "0" * 64))])
+    growth = [(start + k * day, start + k * day, value) for k, value in enumerate([1.0, 2.0, -1.0])]
+    growth += [(start + 7 * day, start + 20 * day, 3.0), (start + 8 * day, start + 20 * day, -4.0)]  # of one moment
+    lake.merge([Piece(dataset_of("fred/A191RL1Q225SBEA"), table(growth), Source("gdp", "0" * 64))])
+    (spec,) = read({"use": use})
+    times = np.arange(start, start + 40 * day, HOUR_MS)
+    places = tags((spec,), lake, BTC, times)[spec.name]
+    found = as_signal(spec.part, lake, BTC, int(times[0]), int(times[-1]) + 1)
+    row = np.searchsorted(found.available_ms, times, side="right") - 1
+    value = np.where(row < 0, np.nan, found.value[np.maximum(row, 0)])
+    assert np.where(np.isnan(value), len(spec.part.labels), value).tolist() == places.tolist()
+    assert (np.diff(found.available_ms) > 0).all()
+    assert len(set(places.tolist())) > 1
 
 
 # --- in a study ----------------------------------------------------------------------------------------------------
