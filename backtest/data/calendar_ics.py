@@ -82,10 +82,11 @@ def _start(
         moment = dt.datetime.strptime(value, "%Y%m%dT%H%M%SZ").replace(tzinfo=dt.UTC)
         return moment.astimezone(zone).replace(tzinfo=None), zone.key
     named = re.search(r";TZID=\"?([^;:\"]+)", parameters)
-    try:
-        own = zone if named is None else ZoneInfo(named[1])
-    except (ZoneInfoNotFoundError, ValueError):
-        if not for_unknown:
-            raise ValueError(f"is in {parameters[6:]}, a zone that nobody knows; name it (--zone)") from None
-        own = zone
+    own = zone
+    if named is not None:
+        try:
+            own = ZoneInfo(named[1])
+        except (ZoneInfoNotFoundError, ValueError):
+            if not for_unknown:
+                raise ValueError(f"is in {named[1]}, a zone that nobody knows; name it (--zone)") from None
     return dt.datetime.strptime(value, "%Y%m%dT%H%M%S"), own.key

@@ -298,13 +298,17 @@ def _known(event: Found, source: str, options: CalendarOptions) -> tuple[dt.date
 
 
 def _merged(before: Sequence[Row], rows: Sequence[Row], source: str) -> list[Row]:
-    """Add rows that say something new of their event to those that are there."""
+    """Add rows that say something new to those that are there.
+
+    Two events of one kind at one moment are one, whatever they are called: some agencies name theirs anew each time.
+    """
     newest = {row["event_id"]: row for row in sorted(before, key=_known_ms)}
     merged = list(before)
     problems: list[Problem] = []
     for row in sorted(rows, key=_known_ms):
         last = newest.get(row["event_id"])
-        if last is not None and (last["scheduled"], last["zone"]) == (row["scheduled"], row["zone"]):
+        told = newest.values() if row["scheduled"] else [last] if last is not None else []
+        if (row["scheduled"], row["zone"]) in {(other["scheduled"], other["zone"]) for other in told}:
             continue
         if last is not None and _known_ms(last) >= _known_ms(row):
             what = f"{row['event_id']}: was known at {row['schedule_known']}, before what the calendar says of it"

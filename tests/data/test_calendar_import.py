@@ -154,6 +154,18 @@ def test_an_icalendar_file_gives_the_events_that_match(tmp_path: Path) -> None:
     assert listed(tmp_path, "ppi")[1] == ("ppi-two", None, "cancelled", "announced")
 
 
+def test_an_event_that_is_named_anew_is_no_new_one(tmp_path: Path) -> None:
+    first, again = (
+        CalendarOptions("ppi", clock=MORNING, seen=dt.date(2025, 1, day), match="producer price") for day in (5, 6)
+    )
+    import_calendar(tmp_path, ics(tmp_path), first)
+    renamed = write(tmp_path / "again.ics", ics(tmp_path).read_text().replace("UID:", "UID:2-"))
+    assert import_calendar(tmp_path, renamed, again).added == 0
+    moved = write(tmp_path / "moved.ics", ics(tmp_path).read_text().replace("20250114", "20250116"))
+    assert import_calendar(tmp_path, moved, again).added == 1
+    assert listed(tmp_path, "ppi")[0] == ("ppi-one", "2025-01-16 13:30", "delayed", "announced")
+
+
 def test_a_zone_that_nobody_knows_must_be_named(tmp_path: Path) -> None:
     seen = CalendarOptions("ppi", clock=MORNING, seen=dt.date(2025, 1, 5))
     with pytest.raises(DataError, match=r"bls.ics event 1: DTSTART is in US-Eastern, a zone that nobody knows"):
