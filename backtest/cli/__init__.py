@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from backtest.cli import calendar, data, lookahead, margin, rules, runs, signals, simplified, study
+from backtest.cli import calendar, data, intervals, lookahead, margin, rules, runs, signals, simplified, study
 from backtest.cli.output import print_problems, say
 from backtest.errors import BacktestError, Problem, UsageError
 
@@ -25,7 +25,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: drawing it costs more than all the rest of the start
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (study, runs, lookahead, simplified, margin, data, calendar, rules, signals):
+for group in (study, runs, intervals, lookahead, simplified, margin, data, calendar, rules, signals):
     group.register(app)
 
 
