@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from backtest.data.join import FUNDING_MAX_MS, read_bars
 from backtest.data.manifest import EVENT, Dataset
+from backtest.data.published import Values, first_prints, newest_values, series_dataset
 from backtest.data.store import Lake
 from backtest.errors import CoverageError
 from backtest.signals.settings import Setting, choice, number, price_or_series, series
@@ -60,10 +61,10 @@ class Known:
         return indexed(grid_ms + interval_ms, spread)
 
     def closes_of(self, price: str, stale_days: float) -> pd.DataFrame:
-        """Give the column `close`: of the bars of a price, or the values of a series as if each were a bar's close."""
+        """Give the column `close`: of the bars of a price, or of a series each period's value as first published."""
         if "/" not in price:
             return self.bars(price)[["close"]]
-        return self.series(price, stale_days).rename(columns={"value": "close"})
+        return self._series(price, first_prints, "close", stale_days)
 
     def closes(self) -> pd.DataFrame:
         """Give the closes of every perpetual of the venue that the lake has bars of, a column each.
@@ -89,28 +90,22 @@ class Known:
         """Give the funding rates that were settled, by stamp; unknown once one must have been missed."""
         dataset = Dataset(self.venue, "funding_rate", self.symbol, EVENT)
         rows = self.lake.read(dataset, None, self.stop_ms, ["funding_rate", "available_ms"])
-        return self._until_stale(dataset, rows["available_ms"], rows["funding_rate"], "rate", FUNDING_STALE_MS)
+        values = Values(rows["available_ms"].to_numpy(), rows["funding_rate"].to_numpy())
+        return self._until_stale(dataset, values, "rate", FUNDING_STALE_MS)
 
     def series(self, name: str, stale_days: float) -> pd.DataFrame:
-        """Give the values of a series, venue/symbol, as they were published; unknown once the newest is stale.
+        """Give the newest values of a series, venue/symbol, as they were published; unknown once one is stale."""
+        return self._series(name, newest_values, "value", stale_days)
 
-        The newest period counts, in its newest version: a late revision of an older period changes nothing.
-        """
-        venue, _, symbol = name.partition("/")
-        dataset = Dataset(venue, "series", symbol, EVENT)
-        rows = self.lake.read(dataset).sort_by([("available_ms", "ascending"), ("time_ms", "ascending")])
-        period = rows["time_ms"].to_numpy()
-        rows = rows.filter(pa.array(period >= np.maximum.accumulate(period)))
-        return self._until_stale(dataset, rows["available_ms"], rows["value"], "value", int(stale_days * DAY_MS))
+    def _series(self, name: str, taken: Callable[[pa.Table], Values], column: str, stale_days: float) -> pd.DataFrame:
+        dataset = series_dataset(name)
+        return self._until_stale(dataset, taken(self.lake.read(dataset)), column, int(stale_days * DAY_MS))
 
-    def _until_stale(
-        self, dataset: Dataset, available: pa.ChunkedArray, values: pa.ChunkedArray, name: str, stale_ms: int
-    ) -> pd.DataFrame:
+    def _until_stale(self, dataset: Dataset, values: Values, name: str, stale_ms: int) -> pd.DataFrame:
         """Give what was known before the stop, the last of each moment, and a row of NaN where a value grows stale."""
         self.datasets.add(dataset)
-        times, column = available.to_numpy(), values.to_numpy()
-        last = np.append(np.diff(times) > 0, True) & (times < self.stop_ms)
-        times, column = times[last], column[last]
+        last = np.append(np.diff(values.known_ms) > 0, True) & (values.known_ms < self.stop_ms)
+        times, column = values.known_ms[last], values.value[last]
         late = np.flatnonzero(np.diff(np.append(times, self.stop_ms)) > stale_ms)
         return indexed(np.insert(times, late + 1, times[late] + stale_ms), {name: np.insert(column, late + 1, np.nan)})
 

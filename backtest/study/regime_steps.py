@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from backtest.data.calendar import known_events, require_coverage, windows
-from backtest.data.manifest import EVENT, Dataset
+from backtest.data.published import Values, first_prints, newest_values, series_dataset
 from backtest.data.store import Lake
 from backtest.errors import DataError
 from backtest.signals.spec import SignalSpec
@@ -47,13 +47,6 @@ class Market(NamedTuple):
 
     venue: str
     symbol: str
-
-
-class Values(NamedTuple):
-    """Values as they became known, in order; NaN where one is not known."""
-
-    known_ms: Ints  # (n,)
-    value: Floats  # (n,)
 
 
 class Parting(Protocol):
@@ -165,8 +158,10 @@ class SeriesPart:
         return {"series": self.series, **({} if self.over is None else {"over": self.over}), **self.by.form()}
 
     def steps(self, lake: Lake, market: Market, time_ms: Ints) -> Steps:
-        rows = lake.read(dataset_of(self.series))
-        values = self.by.values(rows if self.over is None else ratio(rows, lake.read(dataset_of(self.over)), self.over))
+        rows = lake.read(series_dataset(self.series))
+        values = self.by.values(
+            rows if self.over is None else ratio(rows, lake.read(series_dataset(self.over)), self.over)
+        )
         return Steps(values.known_ms, self.by.places(values))
 
 
@@ -228,27 +223,6 @@ class EventPart:
 Part = SeriesPart | SignalPart | EventPart
 
 
-def dataset_of(series: str) -> Dataset:
-    """Give the dataset of a series that is named venue/symbol."""
-    venue, _, symbol = series.partition("/")
-    return Dataset(venue, "series", symbol, EVENT)
-
-
-def newest_values(rows: pa.Table) -> Values:
-    """Give the newest period that had been published, in its newest version."""
-    period, known_ms, value = _by_publication(rows)
-    newest = period >= np.maximum.accumulate(period)  # a revision of an older period changes nothing
-    return Values(known_ms[newest], value[newest])
-
-
-def first_prints(rows: pa.Table) -> Values:
-    """Give of each period the version that was published first; a period that came after a later one is left out."""
-    period, known_ms, value = _by_publication(rows)
-    before = np.concatenate([[np.iinfo(np.int64).min], np.maximum.accumulate(period)[:-1]])
-    first = period > before
-    return Values(known_ms[first], value[first])
-
-
 def ratio(rows: pa.Table, other: pa.Table, name: str) -> pa.Table:
     """Divide a series by another one, period by period: known when both were, with the versions known then.
 
@@ -266,9 +240,3 @@ def ratio(rows: pa.Table, other: pa.Table, name: str) -> pa.Table:
     last[:-1] = (np.diff(period[order]) != 0) | (np.diff(known_ms[order]) != 0)
     kept = order[last]
     return pa.table({"time_ms": period[kept], "value": value[kept] / divisor[kept], "available_ms": known_ms[kept]})
-
-
-def _by_publication(rows: pa.Table) -> tuple[Ints, Ints, Floats]:
-    period, known_ms = rows["time_ms"].to_numpy(), rows["available_ms"].to_numpy()
-    order = np.lexsort((period, known_ms))
-    return period[order], known_ms[order], rows["value"].to_numpy()[order]

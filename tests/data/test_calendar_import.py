@@ -14,10 +14,10 @@ from backtest.data.calendar_files import COLUMNS, parse_calendar, shipped_folder
 from backtest.data.calendar_import import CalendarOptions, import_calendar
 from backtest.data.imports import import_file
 from backtest.data.manifest import Dataset
+from backtest.data.published import first_prints
 from backtest.data.sources.rows import ImportOptions
 from backtest.data.store import Lake
 from backtest.errors import DataError, UsageError
-from backtest.study.regime_steps import first_prints
 from backtest.units import DAY_MS, HOUR_MS, time_ms, time_text
 
 MORNING = dt.time(8, 30)

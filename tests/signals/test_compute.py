@@ -76,6 +76,17 @@ def test_an_indicator_can_be_that_of_a_series(tmp_path) -> None:
     assert np.isnan(signal.value[400]), "stale"
 
 
+def test_an_indicator_of_a_series_takes_each_period_once_as_first_published(tmp_path) -> None:
+    rows = published(300)
+    plain = put(Lake(tmp_path / "plain"), VIX, rows)
+    late = {"time_ms": rows["time_ms"], "value": rows["value"] * 2, "available_ms": rows["available_ms"] + HOUR_MS}
+    revised = put(put(Lake(tmp_path / "revised"), VIX, rows), VIX, late)
+    for use in ("rsi", "drawdown"):
+        told = [ask(lake, use, price="cboe/VIX") for lake in (plain, revised)]
+        assert np.array_equal(told[0].value, told[1].value, equal_nan=True)
+    assert ask(revised, "series_value").value[1] == 2 * rows["value"][0], "but the newest version is the value"
+
+
 def test_a_range_needs_bars(tmp_path) -> None:
     with pytest.raises(SignalError, match=r"price = 'cboe/VIX' is out of range; give last \| mark \| index"):
         ask(Lake(tmp_path), "atr", price="cboe/VIX")

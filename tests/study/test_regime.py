@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from backtest import conductor
 from backtest.data.manifest import Source
+from backtest.data.published import series_dataset
 from backtest.data.store import Lake, Piece
 from backtest.errors import CoverageError, StudyError
 from backtest.schema import SERIES
@@ -21,7 +22,7 @@ from backtest.study.canonical import study_json, study_toml
 from backtest.study.config import load_study, parse_study
 from backtest.study.explain import explain
 from backtest.study.regime import RegimeSpec, tags
-from backtest.study.regime_steps import Edges, Market, SeriesPart, dataset_of
+from backtest.study.regime_steps import Edges, Market, SeriesPart
 from backtest.study.results import open_results
 from backtest.study.runner import load
 from backtest.units import DAY_MS, E8
@@ -30,7 +31,7 @@ from .small import make_lake, small_study
 
 VIX = {"name": "VIX", "series": "synthetic/VIX", "edges": [18, 22]}
 SPEC = RegimeSpec("VIX", SeriesPart("synthetic/VIX", None, Edges((18 * E8, 22 * E8))))
-SERIES_VIX = dataset_of("synthetic/VIX")
+SERIES_VIX = series_dataset("synthetic/VIX")
 
 
 def series_lake(root: Path, rows: list[tuple[int, int, float]]) -> Lake:

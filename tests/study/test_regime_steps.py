@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from backtest import conductor
 from backtest.data.imports import import_file
 from backtest.data.manifest import Source
+from backtest.data.published import Values, series_dataset
 from backtest.data.sources.rows import ImportOptions
 from backtest.data.store import Lake, Piece
 from backtest.errors import CoverageError, DataError, SignalError, StudyError
@@ -30,8 +31,6 @@ from backtest.study.regime_steps import (
     Parting,
     Steps,
     Thirds,
-    Values,
-    dataset_of,
     ratio,
 )
 from backtest.study.runner import load
@@ -281,10 +280,10 @@ def test_a_rule_may_read_a_regime_as_a_signal(use: str, tmp_path: Path) -> None:
     start = time_ms("2024-03-01")
     for name, values in (("cboe/VIX", [14.0, 22.0, 30.0]), ("cboe/VIX3M", [20.0, 22.0, 25.0])):
         rows = [(start + k * day, start + (k + 1) * day, value) for k, value in enumerate(values)]
-        lake.merge([Piece(dataset_of(name), table(rows), Source(name, "0" * 64))])
+        lake.merge([Piece(series_dataset(name), table(rows), Source(name, "0" * 64))])
     growth = [(start + k * day, start + k * day, value) for k, value in enumerate([1.0, 2.0, -1.0])]
     growth += [(start + 7 * day, start + 20 * day, 3.0), (start + 8 * day, start + 20 * day, -4.0)]  # of one moment
-    lake.merge([Piece(dataset_of("fred/A191RL1Q225SBEA"), table(growth), Source("gdp", "0" * 64))])
+    lake.merge([Piece(series_dataset("fred/A191RL1Q225SBEA"), table(growth), Source("gdp", "0" * 64))])
     (spec,) = read({"use": use})
     times = np.arange(start, start + 40 * day, HOUR_MS)
     places = tags((spec,), lake, BTC, times)[spec.name]
@@ -334,7 +333,7 @@ def test_a_regime_that_cannot_be_is_refused(regime: dict[str, Any], what: str) -
 def test_a_series_is_read_from_the_lake(tmp_path: Path) -> None:
     lake = Lake(tmp_path)
     for name, rows in (("VIX", [(0, 1, 19.0)]), ("VIX3M", [(0, 2, 20.0)])):
-        lake.merge([Piece(dataset_of(f"cboe/{name}"), table(rows), Source(name, "0" * 64))])
+        lake.merge([Piece(series_dataset(f"cboe/{name}"), table(rows), Source(name, "0" * 64))])
     specs = read({"use": "vix_bands"}, {"use": "vix_curve"})
     found = tags(specs, lake, BTC, np.array([0, 1, 2]))
     assert [[spec.labels[place] for place in found[spec.name]] for spec in specs] == [
