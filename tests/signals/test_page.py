@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,15 +12,15 @@ from backtest.data.store import Lake
 from backtest.signals.compute import compute
 from backtest.signals.registry import PRESETS, SIGNALS
 from backtest.signals.spec import SignalSpec
+from backtest.units import time_ms
 
 from .history import FAR, FUNDING, KLINES, ask, bars, put, settlements
 
 PAGE = (Path(__file__).parents[2] / "docs/signals.md").read_text(encoding="utf-8")
 
 
-def block(language: str) -> str:
-    (found,) = re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-    return found
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 
 def test_it_names_every_signal_and_its_parameters() -> None:
@@ -35,7 +36,7 @@ def test_it_names_every_preset() -> None:
 
 def test_its_function_can_be_computed(tmp_path) -> None:
     path = tmp_path / "breakout.py"
-    path.write_text(block("python"), encoding="utf-8")
+    path.write_text(blocks("python")[0], encoding="utf-8")
     lake = put(Lake(tmp_path / "lake"), KLINES, bars(4 * 200))
     spec = SignalSpec("mine", "breakout", file=str(path))
     signal = compute(spec, lake, venue="binance", symbol="BTCUSDT", start_ms=0, stop_ms=FAR)
@@ -46,4 +47,14 @@ def test_its_query_can_be_asked(tmp_path) -> None:
     rates = settlements(50)
     rates["funding_rate"] *= 10
     lake = put(put(Lake(tmp_path), KLINES, bars(400)), FUNDING, rates)
-    assert set(ask(lake, "sql", query=block("sql")).value) == {0.0, 1.0}
+    assert set(ask(lake, "sql", query=blocks("sql")[0]).value) == {0.0, 1.0}
+
+
+def test_its_notebook_runs(tmp_path, monkeypatch) -> None:
+    put(Lake(tmp_path / "datasets/lake"), KLINES, bars(24 * 400, start_ms=time_ms("2023-10-01")))
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(blocks("python")[1], names)
+    rsi = names["rsi"]
+    assert str(rsi.index[0]) == "2024-01-01 00:00:00+00:00"
+    assert rsi.notna().sum() > 1000
