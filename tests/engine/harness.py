@@ -17,7 +17,7 @@ from backtest.engine import oracle
 from backtest.engine.batch import Batch, Keep, Terms, replay_batch
 from backtest.engine.compiled import Rules, prepare
 from backtest.engine.market import market_of
-from backtest.engine.plan import ENTRY, NONE, OUTCOME_ROW, SCRIPT_ROW
+from backtest.engine.plan import ENTRY, NONE, SCRIPT_ROW
 from backtest.engine.replay import BUFFER_NONE
 from backtest.engine.rules import Rule, Wake, Wakes
 from backtest.study.verify import kernel_result
@@ -156,7 +156,7 @@ def to_result(batch: Batch, plan: oracle.Plan, run: int = 0) -> oracle.Result:
 
 
 def to_outcome(row: Any, plan: oracle.Plan) -> dict[str, object]:
-    value = {name: int(row[name]) for name in OUTCOME_ROW.names or ()}
+    value = {name: int(row[name]) for name in row.dtype.names}
     refused = value["reason"] == schema.EXIT_REASONS.index("refused")
     entry_qty = value["entry_qty_e8"]
     share = _half_even(value["forced_qty_e8"] * E8, entry_qty) if entry_qty else 0

@@ -18,7 +18,8 @@ Figures carry the names of the outcome columns without `_e8`, `_e2` (natural num
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
@@ -120,6 +121,7 @@ FLAGS = ("fee_reserve", "liquidation")
 WORDS = ("margin_mode", "procedure", "release", "reaction")
 
 Row = dict[str, str]
+Columns = dict[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,7 @@ class Scenario:
     settings: dict[str, Row]
     tables: dict[str, list[Row]]
     outcome: Row
+    columns: Columns = field(default_factory=lambda: COLUMNS)
 
     @property
     def start_ms(self) -> int:
@@ -144,10 +147,10 @@ class Scenario:
         return f"{(Decimal(int(ms)) - self.start_ms) / HOUR_MS:f}"
 
 
-def read_scenario(path: Path) -> Scenario:
+def read_scenario(path: Path, columns: Columns = COLUMNS) -> Scenario:
     """Parse a file; what is not understood is a ValueError with file and line."""
     settings: dict[str, Row] = {block: {} for block in SETTINGS}
-    tables: dict[str, list[Row]] = {block: [] for block in COLUMNS}
+    tables: dict[str, list[Row]] = {block: [] for block in columns}
     outcome: Row = {}
     block = ""
     header: list[str] = []
@@ -162,25 +165,24 @@ def read_scenario(path: Path) -> Scenario:
                 settings[block] |= _pairs(words)
             elif block == "outcome":
                 outcome |= dict([words]) if words else {}
-            elif block not in COLUMNS:
+            elif block not in columns:
                 raise ValueError(f"unknown block {block!r}")
             elif words and not header:
-                header = _header(block, words)
+                header = _header(block, words, columns[block])
             elif words:
                 tables[block].append(dict(zip(header, words, strict=True)))
         except ValueError as error:
             raise ValueError(f"{path.name} line {number}: {error}") from error
-    return Scenario(path.stem, settings, tables, outcome)
+    return Scenario(path.stem, settings, tables, outcome, columns)
 
 
 def _pairs(words: list[str]) -> Row:
     return dict(word.split("=", 1) for word in words)
 
 
-def _header(block: str, words: list[str]) -> list[str]:
-    needed = set(COLUMNS[block]) - OPTIONAL
-    if not needed <= set(words) <= set(COLUMNS[block]):
-        raise ValueError(f"columns of {block} are {', '.join(COLUMNS[block])}")
+def _header(block: str, words: list[str], columns: tuple[str, ...]) -> list[str]:
+    if not set(columns) - OPTIONAL <= set(words) <= set(columns):
+        raise ValueError(f"columns of {block} are {', '.join(columns)}")
     return words
 
 
@@ -195,20 +197,25 @@ def build_market(scenario: Scenario) -> oracle.Market:
     """Give the market of a scenario."""
     rows = scenario.tables["bars"]
     prices = ("open", "close", "mark_open", "mark_high", "mark_low")
-    tables: dict[int, list[oracle.TierRow]] = {}
-    for row in scenario.tables["tiers"]:
-        tier = oracle.TierRow(
-            _number(row["cap"]), Decimal(row["rate"]), Decimal(row["deduction"]), _number(row["max_leverage"])
-        )
-        tables.setdefault(scenario.ms(row["from"]), []).append(tier)
     taker = [text.rpartition(":")[::2] for text in scenario.settings["market"]["taker"].split("|")]
     return oracle.Market(
         interval_ms=duration_ms(scenario.settings["market"].get("interval", "1h")),
         bars=tuple(oracle.Bar(scenario.ms(row["hour"]), *(Decimal(row[p]) for p in prices)) for row in rows),
         funding={scenario.ms(row["hour"]): Decimal(row["funding"]) for row in rows if row.get("funding", "-") != "-"},
-        tiers=tuple((from_ms, tuple(table)) for from_ms, table in sorted(tables.items())),
+        tiers=tier_tables(scenario, scenario.tables["tiers"]),
         taker=tuple((scenario.ms(hour or "0"), Decimal(rate)) for hour, rate in taker),
     )
+
+
+def tier_tables(scenario: Scenario, rows: list[Row]) -> tuple[tuple[int, tuple[oracle.TierRow, ...]], ...]:
+    """Give dated risk tables."""
+    tables: dict[int, list[oracle.TierRow]] = {}
+    for row in rows:
+        tier = oracle.TierRow(
+            _number(row["cap"]), Decimal(row["rate"]), Decimal(row["deduction"]), _number(row["max_leverage"])
+        )
+        tables.setdefault(scenario.ms(row["from"]), []).append(tier)
+    return tuple((from_ms, tuple(table)) for from_ms, table in sorted(tables.items()))
 
 
 def build_plan(scenario: Scenario) -> oracle.Plan:
@@ -232,7 +239,7 @@ def build_plan(scenario: Scenario) -> oracle.Plan:
             fields[name] = text if name in WORDS else _number(text)
     return oracle.Plan(
         **fields,
-        rules=tuple(_rule(row) for row in scenario.tables["rules"]),
+        rules=tuple(rule_use(row, RULES) for row in scenario.tables["rules"]),
         script=tuple(
             oracle.ScriptedAction(int(row["bars"]), VERBS.index(row["verb"]), float(row["amount"]), int(row["target"]))
             for row in scenario.tables["script"]
@@ -240,12 +247,13 @@ def build_plan(scenario: Scenario) -> oracle.Plan:
     )
 
 
-def _rule(row: Row) -> oracle.RuleUse:
+def rule_use(row: Row, functions: Mapping[str, Callable[..., Any]]) -> oracle.RuleUse:
+    """Give a rule with its wakes and parameters."""
     wakes = [text.partition("=") for text in row["wakes"].split("|")]
     parameters = {} if row["parameters"] == "-" else _pairs(row["parameters"].split(","))
     return oracle.RuleUse(
         name=row["use"],
-        function=RULES[row["use"]],
+        function=functions[row["use"]],
         params=SimpleNamespace(**{name: float(text) for name, text in parameters.items()}),
         wakes=tuple(oracle.Wake(kind, Decimal(value) if value else None) for kind, _, value in wakes),
         cooldown_ms=duration_ms(row.get("cooldown", "0h")),
@@ -305,7 +313,7 @@ def actual_figure(scenario: Scenario, result: oracle.Result, name: str) -> str:
 NUMERIC = {"hour", "qty", "price", "cost", "mark", "bars"}
 
 
-def _same_form(row: Row, block: str) -> Row:
+def _same_form(row: Row, block: str, columns: tuple[str, ...]) -> Row:
     """Write the numbers of an expected row as the actual rows write them."""
 
     def form(column: str, text: str) -> str:
@@ -313,15 +321,21 @@ def _same_form(row: Row, block: str) -> Row:
             return e8_text(to_e8(text))
         return repr(float(text)) if column == "amount" else text
 
-    return {column: form(column, row[column]) for column in COLUMNS[block]}
+    return {column: form(column, row[column]) for column in columns}
 
 
 def differences(scenario: Scenario, result: oracle.Result) -> list[str]:
     """Say where a result is not what the file expects: a diff a block, `-` expected and `+` actual."""
+    return differences_of(scenario, actual_tables(scenario, result), result)
+
+
+def differences_of(scenario: Scenario, tables: dict[str, list[Row]], result: oracle.Result) -> list[str]:
+    """Say where a result, and its rows as text, are not what the file expects."""
     lines: list[str] = []
-    for block, rows in actual_tables(scenario, result).items():
-        expected = _aligned(block, [_same_form(row, block) for row in scenario.tables[block]])
-        actual = _aligned(block, [_same_form(row, block) for row in rows])
+    for block, rows in tables.items():
+        columns = scenario.columns[block]
+        expected = _aligned(columns, [_same_form(row, block, columns) for row in scenario.tables[block]])
+        actual = _aligned(columns, [_same_form(row, block, columns) for row in rows])
         if expected != actual:
             lines += [block, *(f"  {line}" for line in difflib.ndiff(expected, actual) if not line.startswith("?"))]
     for name, expected_text in scenario.outcome.items():
@@ -338,15 +352,20 @@ def _equal(expected: str, actual: str) -> bool:
         return expected == actual
 
 
-def _aligned(block: str, rows: list[Row]) -> list[str]:
-    width = {c: max([len(c), *(len(row[c]) for row in rows)]) for c in COLUMNS[block]}
-    return ["  ".join(row[c].ljust(width[c]) for c in COLUMNS[block]).rstrip() for row in rows]
+def _aligned(columns: tuple[str, ...], rows: list[Row]) -> list[str]:
+    width = {c: max([len(c), *(len(row[c]) for row in rows)]) for c in columns}
+    return ["  ".join(row[c].ljust(width[c]) for c in columns).rstrip() for row in rows]
 
 
 def transcript(scenario: Scenario, result: oracle.Result) -> str:
     """Write everything that came out, for a person to look at."""
+    return transcript_of(scenario, actual_tables(scenario, result), result)
+
+
+def transcript_of(scenario: Scenario, tables: dict[str, list[Row]], result: oracle.Result) -> str:
+    """Write a result and its rows as text."""
     lines: list[str] = []
-    for block, rows in actual_tables(scenario, result).items():
-        lines += [block, *(f"  {line}" for line in _aligned(block, rows))]
+    for block, rows in tables.items():
+        lines += [block, *(f"  {line}" for line in _aligned(scenario.columns[block], rows))]
     lines += ["outcome", *(f"  {name} {value}" for name, value in result.outcome.items())]
     return "\n".join(lines)

@@ -1,0 +1,106 @@
+"""The verb `trade`: opens and closes hedge legs in shares of the core. Section 7 of the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from backtest.engine.oracle.numbers import E8, ceil_div
+from backtest.engine.oracle.pool.books import At
+from backtest.engine.oracle.pool.legs import Leg
+from backtest.engine.oracle.pool.pool import Pool
+from backtest.engine.oracle.pool.trading import buy_coin, close_leg, open_leg, opening, price_of_coin
+from backtest.engine.oracle.pool.units import Unit, target_slots
+
+
+def core_notional(pool: Pool, marks: tuple[int, ...]) -> int:
+    """Add up the notional of the core legs in quote."""
+    return sum(leg.notional(leg.qty, marks[leg.instrument]) for leg in pool.core)
+
+
+class Layers:
+    """Opens and closes layers; `allow` counts what the reserve gives against the daily cap."""
+
+    def __init__(self, pool: Pool, allow: Callable[[int, int], bool]) -> None:
+        self.pool = pool
+        self.allow = allow
+
+    def trade(self, target: int, share: int, at: At) -> str:
+        """Add to a target (positive share of the core) or take from it (negative)."""
+        slots = target_slots(self.pool.plan, target, self.pool.legs)
+        if not slots:
+            return "not_supported"
+        legs = [self.pool.legs[slot] for slot in slots]
+        return self._add(legs, share, at) if share > 0 else self._take(legs, -share, at)
+
+    def _asked(self, leg: Leg, share: int, at: At) -> tuple[int, int]:
+        """Give the quantity that a share of the core is in a leg, as numerator and denominator."""
+        count = len(self.pool.plan.core)
+        if leg.slot < 2 * count:
+            return self.pool.legs[leg.slot - count].qty * share, E8
+        notional = core_notional(self.pool, at.marks)
+        return notional * share, E8 if leg.inverse else at.marks[leg.instrument]
+
+    def _add(self, legs: list[Leg], share: int, at: At) -> str:
+        parts = []
+        for leg in legs:
+            numerator, denominator = self._asked(leg, share, at)
+            parts.append((leg, numerator // denominator // leg.step * leg.step))
+        if not all(qty for _, qty in parts):
+            return "below_step"
+        grown = [(leg.grown(qty), at.marks[leg.instrument]) for leg, qty in parts]
+        if any(leg.notional(leg.qty, mark) < leg.min_notional for leg, mark in grown):
+            return "below_min_notional"
+        if not all(leg.allows(leg.leverage, mark) for leg, mark in grown):
+            return "leverage_cap"
+        unit, cost = self.pool.unit_of(legs[0].slot), sum(self._cost(leg, qty, at) for leg, qty in parts)
+        refusal = self._afford(unit, cost, at)
+        if refusal is None:
+            for leg, qty in parts:
+                open_leg(self.pool, at, leg.slot, qty)
+        return refusal or "done"
+
+    def _cost(self, leg: Leg, qty: int, at: At) -> int:
+        """Give margin and fee of opening a quantity, in the leg's asset."""
+        _, value = opening(self.pool, at, leg, qty)
+        return ceil_div(value * E8, leg.leverage) + leg.fee(value)
+
+    def _afford(self, unit: Unit, cost: int, at: At) -> str | None:
+        """Bring the cost to the unit, or say why it cannot be; unit 0 must have it already."""
+        if unit.number == 0:
+            figures = self.pool.figures(unit, at.marks)
+            return "insufficient_margin" if cost > figures.equity - figures.initial else None
+        books, free = self.pool.books, self.pool.books.held("free")
+        if unit.coin.instrument is None:
+            from_free = min(free, cost)
+            if refusal := self._draw(cost - from_free, at):
+                return refusal
+            books.transfer(at, "post", "free", unit.account, from_free)
+            books.transfer(at, "post", "reserve", unit.account, cost - from_free)
+            return None
+        quote = price_of_coin(self.pool, at, unit.coin, cost)
+        source = "free" if free >= quote.cost else "reserve"
+        if source == "reserve" and (refusal := self._draw(quote.cost, at)):
+            return refusal
+        buy_coin(self.pool, at, unit.coin, quote, source, unit.account)
+        return None
+
+    def _draw(self, amount: int, at: At) -> str | None:
+        """Ask the reserve for an amount that is needed at once; say why it is refused."""
+        if amount == 0:
+            return None
+        if self.pool.plan.latency_ms > 0 or amount > self.pool.books.held("reserve"):
+            return "insufficient_reserve"
+        return None if self.allow(at.time_ms, amount) else "daily_cap"
+
+    def _take(self, legs: list[Leg], share: int, at: At) -> str:
+        held = [leg for leg in legs if leg.qty]
+        if not held:
+            return "below_step"
+        for leg in held:
+            numerator, denominator = self._asked(leg, share, at)
+            steps = max(ceil_div(ceil_div(numerator, denominator), leg.step), 1)
+            qty = min(steps * leg.step, leg.qty)
+            if leg.notional(leg.qty - qty, at.marks[leg.instrument]) < leg.min_notional:
+                qty = leg.qty
+            close_leg(self.pool, at, leg.slot, qty)
+        return "done"

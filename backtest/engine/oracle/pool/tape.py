@@ -1,0 +1,50 @@
+"""The bars that a run uses, and what comes into force or falls due with each. Section 1 of the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from backtest.engine.oracle.numbers import e8
+from backtest.engine.oracle.pool.model import Instrument, PoolBar, PoolMarket, PoolPlan
+from backtest.engine.oracle.run import in_force
+
+
+class Step(NamedTuple):
+    """One bar of all instruments in units of 1e-8: its number since the entry, and each price by instrument."""
+
+    number: int
+    time_ms: int
+    trade_open: tuple[int, ...]
+    trade_close: tuple[int, ...]
+    mark_open: tuple[int, ...]
+    mark_high: tuple[int, ...]
+    mark_low: tuple[int, ...]
+    mark_close: tuple[int, ...]
+
+
+class Tape:
+    """The bars from the entry to the stop that every instrument has."""
+
+    def __init__(self, market: PoolMarket, plan: PoolPlan) -> None:
+        self.market = market
+        by_time = [{bar.time_ms: bar for bar in instrument.bars} for instrument in market.instruments]
+        shared = set.intersection(*(set(bars) for bars in by_time))
+        times = sorted(time for time in shared if plan.entry_ms <= time < plan.stop_ms)
+        self.steps = [_step(number, [bars[time] for bars in by_time]) for number, time in enumerate(times)]
+
+    def terms(self, instrument: int, time_ms: int) -> tuple[int, int]:
+        """Give the indices of the risk table and the taker rate in force."""
+        dated: Instrument = self.market.instruments[instrument]
+        return in_force(dated.tiers, time_ms), in_force(dated.taker, time_ms)
+
+    def rates(self, instrument: int, after_ms: int, time_ms: int) -> list[int]:
+        """Give the funding rates of an instrument's own bars after one used bar, up to the next one."""
+        dated = self.market.instruments[instrument]
+        stamps: Sequence[Any] = [bar.time_ms for bar in dated.bars if after_ms < bar.time_ms <= time_ms]
+        return [e8(dated.funding[stamp]) for stamp in stamps if stamp in dated.funding]
+
+
+def _step(number: int, bars: list[PoolBar]) -> Step:
+    columns = zip(*(map(e8, bar[1:]) for bar in bars), strict=True)
+    return Step(number, bars[0].time_ms, *columns)
