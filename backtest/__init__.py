@@ -15,7 +15,7 @@ _NAMES = {
     "backtest.api.tables": "columns",
     "backtest.engine.rules": (
         "HOLD buffer_below close every every_bar headroom_below increase margin_ratio_above move_margin on_arrival "
-        "on_fill on_funding param reduce rule set_leverage"
+        "on_fill on_funding param reduce rule set_leverage trade"
     ),
     "backtest.study.config": "Study load_study",
 }

@@ -33,5 +33,6 @@ from backtest.engine.rules import param as param
 from backtest.engine.rules import reduce as reduce
 from backtest.engine.rules import rule as rule
 from backtest.engine.rules import set_leverage as set_leverage
+from backtest.engine.rules import trade as trade
 from backtest.study.config import Study as Study
 from backtest.study.config import load_study as load_study

@@ -52,15 +52,32 @@ def _move_margin(amount: Any, source: Any = "reserve") -> Any:
 
     numba wants the annotations of both functions alike.
     """
-    name = getattr(source, "literal_value", getattr(source, "value", source))
-    if name not in api.SOURCES:
-        raise ValueError(f'the source of move_margin is "reserve" or "free", written out, not {name}')
-    target = api.SOURCES.index(name)
+    target = _written_out("the source of move_margin", source, api.SOURCES)
 
     def implementation(amount: Any, source: Any = "reserve") -> Any:
         return (4, float(amount), target)
 
     return implementation
+
+
+@overload(api.trade, prefer_literal=True)
+def _trade(layer: Any, share: Any) -> Any:
+    """Resolve the layer while compiling."""
+    target = _written_out("the layer of trade", layer, api.TARGETS)
+
+    def implementation(layer: Any, share: Any) -> Any:
+        return (6, float(share), target)
+
+    return implementation
+
+
+def _written_out(what: str, given: Any, names: tuple[str, ...]) -> int:
+    """Give the place of a name that the rule's author wrote out, from the type numba has for it."""
+    name = getattr(given, "literal_value", getattr(given, "value", given))
+    if name not in names:
+        known = " or ".join(f'"{one}"' for one in names)
+        raise ValueError(f"{what} is {known}, written out, not {name}")
+    return names.index(name)
 
 
 _SHIM = """

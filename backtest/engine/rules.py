@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from backtest.errors import Problem, RuleError, did_you_mean
-from backtest.schema import VERBS
+from backtest.schema import TARGETS, VERBS
 
 Wish = tuple[int, float, int]
 
@@ -48,6 +48,15 @@ def move_margin(amount: float, source: str = "reserve") -> Wish:
 def set_leverage(leverage: float) -> Wish:
     """Set another leverage."""
     return (5, float(leverage), 0)
+
+
+def trade(layer: str, share: float) -> Wish:
+    """Add to a hedge, or reduce it (negative), by a share of the core: "opposite", "inverse" or "other".
+
+    "opposite" is the other side of the same contract in hedge mode, "inverse" the coin-margined contract, "other"
+    another symbol. The study says which hedges it has; `state.layer_share` says how large they are.
+    """
+    return (6, float(share), TARGETS.index(layer))
 
 
 # --- wakes ---------------------------------------------------------------------------------------------------------

@@ -1,0 +1,165 @@
+"""Laws of the pool replay on made-up markets: money has two sides, skipping changes nothing, flat means empty."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from backtest import buffer_below, param, rule, trade
+from backtest.data.tape import tape_from_arrays
+from backtest.engine import cells as at
+from backtest.engine.batch import Batch, Terms
+from backtest.engine.compiled import prepare
+from backtest.engine.pool.batch import Collateral, Form, Layer, pool_plan, replay_pool_batch
+from backtest.engine.pool.forms import INVERSE, OPPOSITE, OTHER, POOL_ENTRY
+from backtest.engine.pool.market import PoolMarket, pool_market
+from backtest.errors import InvariantError
+from backtest.schema import ACTION_STATUS, EXIT_REASONS, Tape
+from backtest.units import E8, HOUR_MS
+from backtest.venues.tiers import Tier, TierTable
+
+BARS = 1500
+TIERS = (
+    Tier(0, 50_000 * E8, 400_000, 0, 12_500),
+    Tier(50_000 * E8, None, 500_000, 50 * E8, 10_000),
+)
+
+
+@rule(
+    wake=buffer_below("trigger") | buffer_below("deep"),
+    trigger=param(0.6, high=2.0, help="buffer at which to hedge"),
+    deep=param(0.2, high=2.0, help="buffer at which to hedge more"),
+    share=param(0.25, help="share of the core"),
+)
+def hedge(state: Any, p: Any) -> Any:
+    if state.layer_share[0] >= 0.5:
+        return trade("opposite", -0.3)
+    return trade("opposite", p.share)
+
+
+@rule(wake=buffer_below("trigger"), trigger=param(0.5, high=2.0, help="buffer at which to hedge"))
+def hedge_in_coin(state: Any, p: Any) -> Any:
+    return trade("inverse", 0.5)
+
+
+@rule(wake=buffer_below("trigger"), trigger=param(0.7, high=2.0, help="buffer at which to hedge"))
+def hedge_elsewhere(state: Any, p: Any) -> Any:
+    return trade("other", 0.25)
+
+
+def tape(seed: int, price: float) -> Tape:
+    generator = np.random.Generator(np.random.PCG64(seed))
+    close = price * np.exp(np.cumsum(generator.normal(0, 0.006, BARS)))
+    first = np.concatenate([[price], close[:-1]])
+    high = np.maximum(first, close) * (1 + np.abs(generator.normal(0, 0.003, BARS)))
+    low = np.minimum(first, close) * (1 - np.abs(generator.normal(0, 0.003, BARS)))
+    columns = [np.round(c * E8).astype(np.int64) for c in (first, close, first, high, low, close)]
+    times = np.arange(BARS, dtype=np.int64) * HOUR_MS
+    funding = [(int(times[i]), int(generator.integers(-20_000, 30_000))) for i in range(0, BARS, 8)]
+    return tape_from_arrays(HOUR_MS, times, *columns, funding, [TierTable("T", 0, 0, TIERS, "t")], [(0, 50_000)])
+
+
+TAPES = [tape(1, 100.0), tape(2, 50.0), tape(3, 100.0)]
+INVERSES = [False, False, True]
+
+
+def entries(market: PoolMarket, count: int = 40) -> Any:
+    rows = np.zeros(count, POOL_ENTRY)
+    bar = np.arange(count) * 24
+    rows["entry_bar"], rows["entry_ms"] = bar, market.times_ms[bar]
+    rows["entry_segment"] = np.searchsorted(market.starts, bar, side="right") - 1
+    rows["exit_bar"], rows["side"] = bar + 480, np.where(np.arange(count) % 2 == 0, 1, -1)
+    rows["leverage_e2"] = np.where(np.arange(count) % 3 == 0, 2000, 1000)
+    rows["capital_e8"], rows["sizing_margin_e8"], rows["posted_e8"] = 10_000 * E8, 5_000 * E8, 5_000 * E8
+    rows["qty_share_e8"], rows["leg_step_e8"], rows["leg_min_notional_e8"] = E8, 100_000, 5 * E8
+    rows["baseline_liquidation_ms"] = rows["baseline_exit_ms"] = -1
+    return rows
+
+
+FORMS = {
+    "basket": (Form(2, (Layer(OTHER, 500, 2),)), Terms(20_000, 100_000, 500_000, cross=True), hedge_elsewhere),
+    "pool with a hedge": (Form(1, (Layer(OPPOSITE, 1000),)), Terms(20_000, 100_000, 500_000, cross=True), hedge),
+    "isolated hedge": (Form(1, (Layer(OPPOSITE, 2000),)), Terms(20_000, 100_000, 500_000), hedge),
+    "coin hedge": (Form(1, (Layer(INVERSE, 500, 2),)), Terms(20_000, 100_000, 500_000), hedge_in_coin),
+    "collateral": (
+        Form(2, (Layer(OPPOSITE, 1000),), (Collateral(0, E8 // 2, 95_000_000),)),
+        Terms(20_000, 100_000, 500_000, cross=True),
+        hedge,
+    ),
+    "taken over": (
+        Form(2, (Layer(OPPOSITE, 1000),)),
+        Terms(20_000, 100_000, 0, cross=True, takeover=True, fee_reserve=True),
+        hedge,
+    ),
+}
+
+
+def replayed(name: str, *, next_open: bool = False, skip: bool = True, sync: bool = False) -> Batch:
+    form, terms, author = FORMS[name]
+    form = Form(form.core_count, form.layers, form.collaterals, sync)
+    market = pool_market(TAPES, INVERSES, sync=sync)
+    rules = prepare([(author, author.values({}), 3 * HOUR_MS)])
+    plan = pool_plan(terms, form, market, rules, next_open=next_open, skip=skip)
+    return replay_pool_batch(market, plan, rules, entries(market), keep="all", book_rows=1 << 14)
+
+
+@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("next_open", [False, True])
+@pytest.mark.parametrize("sync", [False, True])
+def test_skipping_changes_nothing(name: str, next_open: bool, sync: bool) -> None:
+    fast, slow = (replayed(name, next_open=next_open, sync=sync, skip=skip) for skip in (True, False))
+    for table in ("transfers", "fills", "actions"):
+        assert getattr(fast, table).tobytes() == getattr(slow, table).tobytes()
+    for figure in fast.outcomes.dtype.names or ():
+        if figure != "bars_visited":
+            assert (fast.outcomes[figure] == slow.outcomes[figure]).all(), figure
+    assert fast.outcomes["bars_visited"].sum() < slow.outcomes["bars_visited"].sum()
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_every_balance_but_free_and_reserve_is_empty_at_the_end(name: str) -> None:
+    """Money in each asset has two sides, so what is not with the user lies in counter-accounts; wallets are empty."""
+    batch = replayed(name)
+    assert {EXIT_REASONS[reason] for reason in batch.outcomes["reason"]} >= {"liquidated", "horizon"}
+    rows = batch.transfers
+    assert (rows["amount_e8"] > 0).all()
+    for run in range(len(batch.outcomes)):
+        mine = rows[rows["run"] == run]
+        balance: dict[tuple[int, int], int] = {}
+        for row in mine:
+            for account, sign in ((row["debit"], -1), (row["credit"], 1)):
+                place = (int(row["asset"]), int(account))
+                balance[place] = balance.get(place, 0) + sign * int(row["amount_e8"])
+        for (asset, account), amount in balance.items():
+            user = account in (at.FREE, at.RESERVE) and asset == 0
+            if account not in (at.WORLD, at.MARKET, at.FEES, at.FUNDING, at.INSURANCE) and not user:
+                assert amount == 0, (run, asset, account)
+        kept = balance.get((0, at.FREE), 0) + balance.get((0, at.RESERVE), 0)
+        assert kept == batch.outcomes["equity_end_e8"][run]
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_positions_end_flat(name: str) -> None:
+    fills = replayed(name).fills
+    for run in np.unique(fills["run"]):
+        for slot in np.unique(fills["slot"]):
+            chosen = fills[(fills["run"] == run) & (fills["slot"] == slot)]
+            assert chosen["qty_e8"].sum() == 0
+
+
+def test_layers_are_opened_refused_and_liquidated() -> None:
+    batches = [replayed(name) for name in FORMS]
+    assert {ACTION_STATUS[status] for batch in batches for status in np.unique(batch.actions["status"])} >= {"done"}
+    assert any((batch.fills["slot"] > 0).any() for batch in batches)
+    assert sum(int(batch.outcomes["layer_liquidations"].sum()) for batch in batches) > 0
+
+
+def test_a_form_that_no_venue_has_is_refused() -> None:
+    market = pool_market(TAPES, INVERSES)
+    nothing = prepare([])
+    with pytest.raises(InvariantError, match="cross"):
+        pool_plan(Terms(), Form(2), market, nothing, next_open=False)
+    with pytest.raises(InvariantError, match="collateral"):
+        pool_plan(Terms(), Form(1, (), (Collateral(0, E8, E8),)), market, nothing, next_open=False)
