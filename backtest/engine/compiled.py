@@ -31,7 +31,7 @@ from backtest.engine.plan import INT64_MIN, NONE, THRESHOLDS, WAKE_KINDS
 from backtest.engine.rules import Rule, Wish
 from backtest.engine.state import STATE_DTYPE, STATE_FIELDS
 from backtest.errors import Problem, RuleError
-from backtest.schema import VERBS
+from backtest.schema import TARGETS, VERBS
 from backtest.units import E8
 
 PARAMS_MAX = 16
@@ -63,7 +63,7 @@ def _move_margin(amount: Any, source: Any = "reserve") -> Any:
 @overload(api.trade, prefer_literal=True)
 def _trade(layer: Any, share: Any) -> Any:
     """Resolve the layer while compiling."""
-    target = _written_out("the layer of trade", layer, api.TARGETS)
+    target = _written_out("the layer of trade", layer, TARGETS)
 
     def implementation(layer: Any, share: Any) -> Any:
         return (6, float(share), target)

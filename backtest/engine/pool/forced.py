@@ -129,14 +129,15 @@ def forced_fill(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, slot: 
 
 
 @inner
-def take_over(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, unit: int) -> None:
-    """Hand all legs of a unit over at their marks; what is left goes to insurance."""
+def take_over(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, unit: int, first: int) -> None:
+    """Hand all legs of a unit over at their marks, one of them first; what is left goes to insurance."""
+    slot = first
     while is_held(plan, run, unit):
-        slot = largest(market, plan, desk, run, unit)
         note_forced(market, plan, run, slot, run.qty[slot])
         mark = desk.marks[plan.leg_instrument[slot]]
         take_off(market, plan, desk, run, slot, run.qty[slot], mark, at.C_LIQUIDATION, -1)
         refresh(market, plan, run, slot)
+        slot = largest(market, plan, desk, run, unit)
     if unit == 0:
         sell_collaterals(market, plan, desk, run, at.C_LIQUIDATION, -1)
     asset, wallet = plan.unit_asset[unit], wallet_of(unit)
@@ -158,7 +159,7 @@ def forced_close(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, entry
                 forced_fill(market, plan, desk, run, slot, part)
                 if not is_liquidated(market, plan, run, unit, desk.marks):
                     return
-            take_over(market, plan, desk, run, unit)
+            take_over(market, plan, desk, run, unit, slot)
         else:
             part = step_down(market, plan, desk, run, slot, step) if tier > 0 else 0
             forced_fill(market, plan, desk, run, slot, part if part > 0 else run.qty[slot])

@@ -9,7 +9,7 @@ import numpy as np
 from backtest.engine import cells as at
 from backtest.engine.compile import inner
 from backtest.engine.pool.forms import CORE, QUOTE
-from backtest.engine.pool.units import figures
+from backtest.engine.pool.units import collateral_value, figures
 from backtest.engine.pool.values import notional_of, tier_of
 from backtest.engine.state import HOUR_MS, natural
 
@@ -27,6 +27,9 @@ def fill_state(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, s: Any,
     asset = plan.unit_asset[0]
     equity, maintenance, initial = figures(market, plan, run, 0, desk.marks, False)
     wallet = run.balance[asset, at.MARGIN]
+    profit = equity - wallet
+    for j in range(plan.collateral_count):
+        profit -= collateral_value(plan, run, j, desk.marks[plan.collateral_instrument[j]])
     s.mark_price = natural(mark)
     s.entry_price = entry_price(market, run, first)
     s.qty = natural(qty)
@@ -34,7 +37,7 @@ def fill_state(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, s: Any,
     s.side = float(run.side[0])
     s.leverage = float(run.leverage_e2[0]) / 100.0
     s.wallet = worth(market, first, wallet, mark)
-    s.unrealized_pnl = worth(market, first, equity - wallet, mark)
+    s.unrealized_pnl = worth(market, first, profit, mark)
     s.equity = worth(market, first, equity, mark)
     s.initial_margin = worth(market, first, initial, mark)
     s.maintenance_margin = worth(market, first, maintenance, mark)
