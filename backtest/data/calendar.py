@@ -62,7 +62,8 @@ def known_events(kind: str, as_of_ms: int | None = None, *, lake: Path | None = 
     """
     path = calendar_file(kind, lake)
     if path is None:
-        raise DataError.at(f'calendar "{kind}"', "is not there", did_you_mean(kind, kinds(lake)))
+        remedy = f"{did_you_mean(kind, kinds(lake))} Else: backtest data import-calendar FILE --kind {kind}"
+        raise DataError.at(f'calendar "{kind}"', "is not there", remedy)
     statements = read_calendar(path)
     if as_of_ms is None:
         return statements

@@ -111,12 +111,14 @@ def test_the_calendars_are_whole() -> None:
 
 def test_a_range_without_calendar_is_refused() -> None:
     events = known_events("cpi")
-    require_coverage("cpi", events, time_ms("2020-01-01"), time_ms("2026-05-01"))
+    require_coverage("cpi", events, time_ms("2018-01-01T05:00"), time_ms("2026-12-10T13:30"))
     with pytest.raises(CoverageError, match="covers 2018-01-01 05:00 to 2026-12-10 13:30, not 2017-01-01"):
         require_coverage("cpi", events, time_ms("2017-01-01"), time_ms("2020-01-01"))
     with pytest.raises(CoverageError, match="to 2027-02-01"):
         require_coverage("cpi", events, time_ms("2026-01-01"), time_ms("2027-02-01"))
-    with pytest.raises(DataError, match=r'"cpl": is not there; did you mean "cpi"'):
+    with pytest.raises(
+        DataError, match=r'"cpl": is not there; did you mean "cpi"\? Else: backtest data import-calendar'
+    ):
         known_events("cpl")
 
 

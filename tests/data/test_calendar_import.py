@@ -86,6 +86,9 @@ def test_what_was_over_when_it_was_seen_is_left_out_and_counted(tmp_path: Path) 
     seen = CalendarOptions("ppi", clock=MORNING, seen=dt.date(2024, 2, 16))  # some time of that day
     done = import_calendar(tmp_path, write(tmp_path / "dates.csv", DATES), seen)
     assert (done.added, done.left_out) == (1, 1)
+    text = "date,known\n2024-04-01T08:30,2024-04-01T08:30\n2024-05-01T08:30,2024-05-01T08:29\n"
+    done = import_calendar(tmp_path, write(tmp_path / "late.csv", text), CalendarOptions("ppi"))
+    assert (done.added, done.left_out) == (1, 1)
 
 
 def test_a_file_may_say_all_by_itself(tmp_path: Path) -> None:

@@ -8,11 +8,11 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from backtest.data.calendar import after_times, before_times, known_events, windows
+from backtest.data.calendar import Event, after_times, before_times, known_events, windows
 from backtest.data.calendar_files import clock_of
 from backtest.errors import StudyError
 from backtest.study.random_windows import random_events
-from backtest.units import DAY_MS, HOUR_MS, time_ms
+from backtest.units import DAY_MS, HOUR_MS, time_ms, time_text
 
 START, STOP = time_ms("2020-01-01"), time_ms("2026-05-01")
 WIDTH = {"fomc": (24 * HOUR_MS, 2 * HOUR_MS), "cpi": (12 * HOUR_MS, HOUR_MS)}
@@ -83,3 +83,36 @@ def test_a_date_that_was_moved_is_no_event() -> None:
 def test_a_range_that_is_too_short_is_refused() -> None:
     with pytest.raises(StudyError, match="random windows of cpi: cpi-2024-01 finds no free day"):
         drawn("cpi", start=time_ms("2024-02-12"), stop=time_ms("2024-02-15"))
+
+
+def only(due: str, *, before: int, after: int, start: str, stop: str) -> set[str]:
+    """Draw the control of one event with twenty seeds; give the days drawn."""
+    event = Event("e", "made", "", "scheduled", time_ms(due), 0, None, "UTC", "announced", "made")
+    days: set[str] = set()
+    for seed in range(20):
+        (made,) = random_events(
+            [event], seed=seed, start_ms=time_ms(start), stop_ms=time_ms(stop), before_ms=before, after_ms=after
+        )
+        assert made.scheduled_ms is not None
+        days.add(time_text(made.scheduled_ms))
+    return days
+
+
+def test_a_window_lies_in_the_range() -> None:
+    """Of the Mondays around 2024-01-15 12:00, those whose window the range cuts are never drawn."""
+    drawn_days = only(
+        "2024-01-15T12:00", before=HOUR_MS, after=2 * HOUR_MS, start="2024-01-01T11:00", stop="2024-02-05T14:00"
+    )
+    assert drawn_days == {"2024-01-01 12:00", "2024-01-08 12:00", "2024-01-22 12:00", "2024-01-29 12:00"}
+    drawn_days = only(
+        "2024-01-15T12:00", before=HOUR_MS, after=2 * HOUR_MS, start="2024-01-01T11:01", stop="2024-02-05T14:01"
+    )
+    assert drawn_days == {"2024-01-08 12:00", "2024-01-22 12:00", "2024-01-29 12:00", "2024-02-05 12:00"}
+
+
+def test_windows_that_meet_in_one_moment_touch() -> None:
+    week = {"before": 7 * DAY_MS, "after": 0}
+    assert only("2024-01-15T12:00", **week, start="2023-12-20", stop="2024-01-30") == {
+        "2024-01-01 12:00",
+        "2024-01-29 12:00",
+    }
