@@ -18,17 +18,22 @@ FIDELITY = {
     "current": "one table for all dates, or the newest after it was last seen",
 }
 BEST_SET_LEVEL = 0.05
+TWIN_MEANINGS = {
+    "~shuffled": "the same actions, each played at another run's moment",
+    "~random-windows": "the same rule, with events drawn by lot at the same clock time and weekday",
+}
 
 
 def timing_grid(rows: Sequence[Timing]) -> Grid | None:
-    """Set each strategy beside its shuffled twin; null where there is none."""
+    """Set each strategy beside its twins; null where there are none."""
     if not rows:
         return None
     columns = (
         Column("Strategy", numeric=False),
         Column("Reaction", numeric=False),
         Column("Liquidated", "runs"),
-        Column("Its twin", "runs", "the same actions, each played at another run's moment"),
+        Column("Twin", "", "; ".join(f"{_twin(name)}: {what}" for name, what in TWIN_MEANINGS.items()), numeric=False),
+        Column("Liquidated twins", "runs"),
         Column("Fewer", "points of the runs"),
         Column("from", "95 %"),
         Column("to", "95 %"),
@@ -40,6 +45,7 @@ def timing_grid(rows: Sequence[Timing]) -> Grid | None:
             text_cell(row.strategy),
             text_cell(row.reaction.replace("_", " ")),
             figure_cell(row.liquidated, number(row.liquidated)),
+            text_cell(_twin(row.twin)),
             figure_cell(row.twin_liquidated, number(row.twin_liquidated)),
             *(figure_cell(value, number(value, 1)) for value in (row.fewer_pct, row.fewer.low, row.fewer.high)),
             figure_cell(row.p_holm, p_value(row.p_holm)),
@@ -47,10 +53,12 @@ def timing_grid(rows: Sequence[Timing]) -> Grid | None:
         )
         for row in rows
     )
-    caption = (
-        "Is it the timing? Each strategy against its shuffled twin, which plays the same actions at other moments."
-    )
+    caption = "Is it the timing? Each strategy against its twins, which act as often at moments drawn by lot."
     return Grid("timing", caption, columns, cells)
+
+
+def _twin(name: str) -> str:
+    return name.removeprefix("~").replace("-", " ")
 
 
 def best_set_grid(model: Model) -> Grid:

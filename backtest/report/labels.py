@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from backtest.analysis.frontier import Point
-from backtest.analysis.timing import SHUFFLED
+from backtest.analysis.timing import is_twin
 
 
 def label_places(points: Sequence[Point]) -> dict[str, str]:
     """Choose for each name the side of its mark where it covers least: other marks, and names placed before.
 
-    Shuffled twins get no name: they would cover the strategies.
+    Twins get no name: they would cover the strategies.
     """
     if not points:
         return {}
@@ -22,7 +22,7 @@ def label_places(points: Sequence[Point]) -> dict[str, str]:
     outside = ((1.1, -1.0, 9.0, 9.0), (-9.0, -1.0, -0.1, 9.0))
     places = {}
     for name, (x, y) in at.items():
-        if name.endswith(SHUFFLED):
+        if is_twin(name):
             continue
         half = 0.005 * len(name)
         boxes = {

@@ -17,7 +17,7 @@ from backtest.analysis.summary import Comparison, compare
 from backtest.analysis.survival import HoldingRow, Incidence, by_leverage_and_holding, holding_days, incidence
 from backtest.analysis.survive import SurvivalRow, margin_to_survive
 from backtest.analysis.sweep import Sweep, sweeps
-from backtest.analysis.timing import SHUFFLED, Timing, timing
+from backtest.analysis.timing import Timing, is_twin, timing
 from backtest.analysis.worst import WorstRun, worst_runs
 from backtest.units import duration_ms, time_ms
 
@@ -240,10 +240,10 @@ def build(source: ReportInput) -> Model:
 
 
 def _best_set(groups: Sequence[Pairs], calendar: Calendar, seed: int) -> dict[tuple[str, str], float]:
-    """Give each strategy's p of the confidence set, by reaction; shuffled twins do not compete."""
+    """Give each strategy's p of the confidence set, by reaction; twins do not compete."""
     found: dict[tuple[str, str], float] = {}
     for reaction in REACTIONS:
-        mine = [pairs for pairs in groups if pairs.reaction == reaction and not pairs.strategy.endswith(SHUFFLED)]
+        mine = [pairs for pairs in groups if pairs.reaction == reaction and not is_twin(pairs.strategy)]
         found |= {(name, reaction): p for name, p in confidence_set(mine, calendar, seed).items()}
     return found
 

@@ -9,7 +9,7 @@ from backtest.analysis.breakdown import Part
 from backtest.analysis.effects import Counts
 from backtest.analysis.pairs import BASELINE
 from backtest.analysis.sweep import Sweep
-from backtest.analysis.timing import SHUFFLED
+from backtest.analysis.timing import is_twin
 from backtest.report.grid import (
     LOW,
     Cell,
@@ -36,7 +36,7 @@ def part_grid(name: str, caption: str, parts: Sequence[Part], summary: Summary) 
     ]
     rows = []
     for i, first in enumerate(parts[0].rows):
-        if first.strategy.endswith(SHUFFLED):
+        if is_twin(first.strategy):
             continue
         cells = [_liquidated_pct(one.rows[i].intrabar, one.rows[i].next_open) for one in parts]
         rows.append((name_cell(first.strategy, first.strategy in summary.controls), *cells))

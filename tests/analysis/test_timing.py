@@ -1,10 +1,10 @@
-"""A strategy against its shuffled twin."""
+"""A strategy against its twins."""
 
 from __future__ import annotations
 
 from backtest.analysis.inference import Calendar, holm
 from backtest.analysis.pairs import pair_up
-from backtest.analysis.timing import timing
+from backtest.analysis.timing import TWINS, timing
 from tests.analysis import fake
 from tests.analysis.fake import DAY_MS, START_MS, run, table
 
@@ -32,3 +32,18 @@ def test_p_is_adjusted_over_the_strategies_that_have_a_twin() -> None:
     for reaction in ("intrabar", "next_open"):
         own = [one for one in found if one.reaction == reaction]
         assert [one.p_holm for one in own] == holm([one.p for one in own])
+
+
+def test_each_kind_of_twin_is_compared_by_itself() -> None:
+    days = [100.0 * k for k in range(4)]
+    rows = [run("hold", d) for d in days]
+    for name in ("a", "a~shuffled", "a~random-windows"):
+        died = name == "a~random-windows"
+        rows += [run(name, d, **({"liquidation_ms": START_MS + int(d * DAY_MS) + 1} if died else {})) for d in days]
+    found = timing(pair_up(table(rows)), CALENDAR, seed=1)
+    told = {(one.twin, one.reaction): (one.strategy, one.twin_liquidated) for one in found}
+    assert told == {
+        (twin, reaction): ("a", 4 if twin == "~random-windows" else 0)
+        for twin in TWINS
+        for reaction in ("intrabar", "next_open")
+    }
