@@ -79,6 +79,13 @@ def test_a_flat_market_has_an_rsi_of_50_and_no_range() -> None:
     assert (indicators.macd_cross(rows, MACD)[251:] == 0).all()
 
 
+@pytest.mark.parametrize(("last", "cross"), [(101.0, 1), (99.0, -1)])
+def test_from_nothing_is_a_cross_too(last: float, cross: int) -> None:
+    """The histogram of a flat market is 0, neither above nor below."""
+    found = indicators.macd_cross(frame(of_closes([*np.full(300, 100.0), last, last])), MACD)
+    assert found[298:].tolist() == [0, 0, cross, 0]
+
+
 def test_an_rsi_of_rises_alone_is_100_and_of_falls_alone_0() -> None:
     assert (indicators.rsi(frame(of_closes(np.arange(1.0, 400))), WILDER)[250:] == 100).all()
     assert (indicators.rsi(frame(of_closes(np.arange(400.0, 1, -1))), WILDER)[250:] == 0).all()
