@@ -128,13 +128,13 @@ def _wrong_params(rule: Rule) -> Iterator[Problem]:
 
 def _wrong_reads(rule: Rule) -> Iterator[Problem]:
     """List what a rule's function reads of its state, its memory and its parameters that is not there."""
-    from backtest.engine.state import MEMORY_SIZE, STATE_FIELDS
+    from backtest.engine.state import MEMORY_SIZE, STATE_DTYPE
 
     if len(inspect.signature(rule.function).parameters) != 2:
         yield Problem(_place(rule), f'rule "{rule.name}" does not take two arguments', "define it as (state, p)")
         return
     state, params = inspect.signature(rule.function).parameters
-    known = {state: ("field of the state", {*STATE_FIELDS, "memory"}), params: ("parameter", set(rule.params))}
+    known = {state: ("field of the state", set(STATE_DTYPE.names or ())), params: ("parameter", set(rule.params))}
     for node in _nodes(rule):
         match node:
             case ast.Attribute(ast.Name(owner), name) if owner in known and name not in known[owner][1]:
