@@ -15,7 +15,7 @@ from backtest.signals.inputs import Input, Known, available_ms, indexed
 from backtest.signals.kinds import signal
 from backtest.signals.settings import text
 from backtest.signals.spec import Floats
-from backtest.signals.user import cuts, refuse_change
+from backtest.signals.user import cuts, refuse_change, refuse_endless
 from backtest.units import time_text
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ def _checked(table: pa.Table, where: str, before_ms: int) -> pd.DataFrame:
         raise SignalError.at(
             where, f"times do not ascend: row {wrong[0] + 2}, {at}", "ORDER BY available_ms, one row each"
         )
+    refuse_endless(where, column, values)
     inside = column < before_ms
     return indexed(column[inside], {"value": values[inside]})
 

@@ -44,9 +44,11 @@ def _close_and_line(known: Known, p: Any) -> pd.DataFrame:
 
     bars = known.closes_of(p.price, p.stale_days)
     if p.series:
-        return bars.assign(line=known.series(p.series, p.stale_days)["value"].reindex(bars.index, method="ffill"))
-    closes = known.closes()
-    return bars.assign(line=pd.Series(ad_line(closes, p), closes.index).reindex(bars.index))
+        line = known.series(p.series, p.stale_days)["value"]
+    else:
+        closes = known.closes()
+        line = pd.Series(ad_line(closes, p), closes.index)
+    return bars.assign(line=line.reindex(bars.index, method="ffill"))
 
 
 _LINE = series("", help="a line in the lake; without it that of the venue's perpetuals")

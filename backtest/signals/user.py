@@ -77,6 +77,14 @@ def refuse_change(where: str, times: Ints, whole: Floats, part: Floats, known_ms
         raise SignalError.at(where, what, "make it of this row and those before")
 
 
+def refuse_endless(where: str, times: Ints, values: Floats) -> None:
+    """Refuse infinite values: raises `SignalError` with the first."""
+    endless = np.flatnonzero(np.isinf(values))
+    if endless.size:
+        at = time_text(int(times[endless[0]]))
+        raise SignalError.at(where, f"its value is infinite at {at}", "give NaN where nothing is known")
+
+
 def _called(kind: Kind, rows: pd.DataFrame, p: Any) -> Floats:
     path = Path(kind.path)
     try:
@@ -90,8 +98,5 @@ def _called(kind: Kind, rows: pd.DataFrame, p: Any) -> Floats:
     if len(values) != len(rows):
         what = f"{kind.name} gives {len(values)} values for {len(rows)} rows"
         raise SignalError.at(path, what, "give one number a row")
-    endless = np.flatnonzero(np.isinf(values))
-    if endless.size:
-        at = time_text(int(available_ms(rows)[endless[0]]))
-        raise SignalError.at(path, f"{kind.name} is infinite at {at}", "give NaN where nothing is known")
+    refuse_endless(kind.path, available_ms(rows), values)
     return values

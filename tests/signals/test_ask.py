@@ -92,6 +92,10 @@ def test_what_looks_ahead_is_refused_with_the_first_row_that_changes(lake, query
         ("SELECT available_ms, close AS value FROM klines WHERE symbol = $coin", "coin"),
         ("SELECT first_ms AS available_ms, 1 AS value FROM gaps", "gaps do not say when they were known"),
         ("SELECT 1 AS available_ms, 1 AS value FROM read_csv('/etc/passwd')", "file"),
+        (
+            "SELECT available_ms, 'inf'::DOUBLE AS value FROM klines WHERE symbol = $symbol",
+            "infinite at 2021-03-01 01:00",
+        ),
         ("DROP TABLE klines", "is not one SELECT"),
         ("SELECT 1; SELECT 2", "is not one SELECT"),
         ("COPY klines TO 'x.csv'", "is not one SELECT"),

@@ -80,6 +80,20 @@ def test_a_high_that_the_line_does_not_confirm_diverges(tmp_path) -> None:
     assert set(found[63:80]) == {0.0, 1.0}
 
 
+def test_an_index_that_is_a_series_is_compared_with_what_was_known_when_it_was_published(tmp_path) -> None:
+    up = list(range(100, 180))
+    lake = listed(tmp_path, **dict.fromkeys(("AUSDT", "BUSDT"), up[::-1]))
+    days = START + DAY_MS * np.arange(80)
+    put(
+        lake,
+        VIX._replace(symbol="SPX"),
+        {"time_ms": days, "value": np.array(up, float), "available_ms": days + DAY_MS + 1},
+    )
+    found = ask(lake, "ad_divergence", price="cboe/SPX")
+    assert found.value[:80].tolist()[-1] == 1
+    assert found.available_ms[0] == days[0] + DAY_MS + 1
+
+
 def test_no_high_is_no_divergence(tmp_path) -> None:
     lake = rising(tmp_path, np.arange(80.0, 0, -1))
     assert ask(lake, "ad_divergence", series="cboe/AD").value[79] == 1

@@ -114,7 +114,7 @@ def test_a_function_cannot_change_what_others_read(computed) -> None:
         ("None", "mine.py: f gives a NoneType; give one number a row"),
         ("1.0", "mine.py: f gives a float; give one number a row"),
         ("'up'", "mine.py: f gives a str; give one number a row"),
-        ("bars['close'] / 0", "mine.py: f is infinite at 2021-03-01 01:00; give NaN where nothing is known"),
+        ("bars['close'] / 0", "mine.py: its value is infinite at 2021-03-01 01:00; give NaN where nothing is known"),
         ("bars['closed']", "mine.py:5: does not run: KeyError: 'closed'; mend the line"),
     ],
 )
