@@ -132,9 +132,16 @@ def after_times(events: Sequence[Event], after_ms: int) -> Ints:
 
 
 def _in_force(events: Sequence[Event]) -> Iterator[tuple[int, int, int]]:
-    """Give of each statement with a time: the time due, since when it was known, and when another took its place."""
-    until: dict[str, int] = {}
-    for event in sorted(events, key=lambda event: event.known_ms, reverse=True):
-        if event.scheduled_ms is not None:
-            yield event.scheduled_ms, event.known_ms, until.get(event.event_id, _FOREVER)
-        until[event.event_id] = event.known_ms
+    """Give every date that stood: the time due, since when it was known, and when another took its place.
+
+    A date that is said again, as when the event was released, stands on.
+    """
+    standing: dict[str, tuple[int | None, int]] = {}
+    for event in sorted(events, key=lambda event: event.known_ms):
+        due, known = standing.get(event.event_id, (None, 0))
+        if due == event.scheduled_ms:
+            continue
+        if due is not None:
+            yield due, known, event.known_ms
+        standing[event.event_id] = event.scheduled_ms, event.known_ms
+    yield from ((due, known, _FOREVER) for due, known in standing.values() if due is not None)

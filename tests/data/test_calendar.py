@@ -143,6 +143,12 @@ def test_an_event_that_becomes_known_late_begins_then() -> None:
     assert before_times([event("a", 100, 100, "unscheduled")], 10).tolist() == []
 
 
+def test_a_date_that_is_said_again_stands_on() -> None:
+    again = [event("a", 100, 0), event("a", 100, 95), event("a", 100, 99, "released")]
+    assert before_times(again, 10).tolist() == [90]
+    assert windows(again, 10, 5).last_ms.tolist() == [105]
+
+
 def test_an_event_moved_inside_its_window_ends_it() -> None:
     moved = [event("a", 100, 0), event("a", 200, 96, "delayed")]
     assert [windows(moved, 10, 5).first_ms.tolist(), windows(moved, 10, 5).last_ms.tolist()] == [[90, 190], [95, 205]]
