@@ -89,7 +89,7 @@ def draw_shape(r: Random) -> Shape:
     inverse = [kind == "coin"]
     core = [0]
     if kind == "basket":
-        core = list(range(r.randint(2, 4)))
+        core = list(range(r.choice((2, 2, 2, 3, 3, 4, 8))))
         inverse = [False] * len(core)
     cross = kind == "basket" or r.random() < 0.6
     layers: list[tuple[str, int | None]] = []
@@ -106,11 +106,12 @@ def draw_shape(r: Random) -> Shape:
         layers.append(("other", len(inverse) - 1))
     collaterals = []
     if cross and kind != "coin" and r.random() < 0.4:
-        if len(inverse) < 5 and r.random() < 0.5:
+        held = len(inverse)
+        for _ in range(r.choice((0, 1, 1, 2))):
+            collaterals.append(len(inverse))
             inverse.append(False)
-            collaterals.append(len(inverse) - 1)
         if not collaterals or r.random() < 0.3:
-            collaterals.append(r.randrange(len(inverse) - len(collaterals)))
+            collaterals.append(r.randrange(held))
     return Shape(tuple(inverse), tuple(core), tuple(layers), tuple(collaterals), cross)
 
 

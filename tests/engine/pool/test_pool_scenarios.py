@@ -33,7 +33,7 @@ def test_what_only_several_legs_can_give_is_told() -> None:
     """What a run of one position cannot give occurs in a scenario."""
     files = [read_pool_scenario(path).file for path in FILES]
     rows = {block: [row for file in files for row in file.tables[block]] for block in ("transfers", "fills", "actions")}
-    assert {row["kind"] for row in rows["transfers"]} >= {"convert", "shortfall", "clearance"}
+    assert {row["kind"] for row in rows["transfers"]} >= {"convert", "takeover", "shortfall", "clearance"}
     assert {row["status"] for row in rows["actions"]} >= {"insufficient_margin", "below_min_notional", "not_supported"}
     assert {file.outcome.get("cause") for file in files} >= {"hedge_margin", "price"}
     assert {row["asset"] for row in rows["transfers"]} >= {"quote", "I", "C"}
