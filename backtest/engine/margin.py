@@ -39,7 +39,7 @@ def _share_up(value: Product, numerator: int, denominator: int) -> int:
 
 
 @inner
-def _charge_up(amount: int, fee: int, numerator: int, denominator: int) -> int:
+def charge_up(amount: int, fee: int, numerator: int, denominator: int) -> int:
     return _share_up(split_product(amount, fee), numerator, denominator)
 
 
@@ -51,7 +51,7 @@ _FORMULAS = margin_formulas(
         up=_up,
         times_up=_times_up,
         share_up=_share_up,
-        charge_up=_charge_up,
+        charge_up=charge_up,
     ),
     inner,
 )

@@ -18,7 +18,7 @@ from backtest.engine.arithmetic import (
     split_product,
 )
 from backtest.engine.compile import inner
-from backtest.engine.margin import fee_reserve, measure, tier_at
+from backtest.engine.margin import charge_up, fee_reserve, measure, tier_at
 from backtest.engine.position import fill_value
 from backtest.venues.margin import Arithmetic, margin_formulas
 
@@ -52,20 +52,12 @@ def _times_up(value: Pair, rate: int) -> int:
 
 @inner
 def _share_up(value: Pair, numerator: int, denominator: int) -> int:
-    return mul_div_ceil(value[0], E8 * numerator, value[1] * denominator)
-
-
-@inner
-def _charge_up(amount: int, fee: int, numerator: int, denominator: int) -> int:
-    """Charge on an amount of coin, which is no pair."""
-    whole, rest = split_product(amount, fee)
-    return mul_div_ceil(whole * E8 + rest, numerator, denominator * E8)
+    # ceil(ceil(a / b) / c) is ceil(a / (b c)), and price x leverage might leave 63 bits
+    return (mul_div_ceil(value[0], E8 * numerator, value[1]) + denominator - 1) // denominator
 
 
 _INVERSE = margin_formulas(
-    Arithmetic(
-        one=100, product=_pair, down=_down, up=_up, times_up=_times_up, share_up=_share_up, charge_up=_charge_up
-    ),
+    Arithmetic(one=100, product=_pair, down=_down, up=_up, times_up=_times_up, share_up=_share_up, charge_up=charge_up),
     inner,
 )
 _tier, _profit, _maintenance, _initial = _INVERSE.tier, _INVERSE.profit, _INVERSE.maintenance, _INVERSE.initial
