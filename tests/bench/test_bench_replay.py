@@ -2,10 +2,8 @@
 
 Each side is warm, taken at its best of five, in seconds of one processor. Print the figures with `pytest -s`.
 
-The workload: 2,628,000 made-up minutes with funding every 8 h; every 24 h six positions are opened (long and short; 5,
-10 and 20 times) and held for 30 days under `deleverage` at a quarter of the buffer; every transfer is recorded. A
-run-bar is a bar between entry and exit, the horizon's remainder not counted. For vectorbt, which walks a column to its
-end whatever happened in it, all bars of its columns are counted: that flatters it.
+The workload is that of workload.py. For vectorbt, which walks a column to its end whatever happened in it, all bars of
+its columns are counted: that flatters it.
 """
 
 from __future__ import annotations
@@ -15,125 +13,25 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from workload import DAYS, HORIZON_BARS, HORIZON_DAYS, OF_THE_WALK, Workload, best_s, row, run_bars
 
 from backtest.data.imports import import_path
-from backtest.data.sources import synthetic
 from backtest.data.store import Lake
-from backtest.data.tape import tape_from_arrays
-from backtest.engine.batch import Batch, replay_batch
-from backtest.engine.compiled import Rules
-from backtest.engine.market import Market, market_of
-from backtest.study.config import parse_study
-from backtest.study.entries import schedule
 from backtest.study.outcomes import REFUSED
-from backtest.study.runner import study_jobs, terms
-from backtest.units import DAY_MS, E8, MINUTE_MS, time_text
-from backtest.venues.fees import taker_fee_steps
-from backtest.venues.tiers import tier_tables
+from backtest.units import E8
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-DAYS = 1825
-HORIZON_DAYS = 30
-HORIZON_BARS = HORIZON_DAYS * DAY_MS // MINUTE_MS
 PEER_DAYS = range(30, DAYS - HORIZON_DAYS, 178)  # 10 entry days: 60 columns of 43,201 bars
 BY_BAR_DAYS = range(0, DAYS, 110)  # 17 entry days: 102 runs
-OF_THE_WALK = ("bars_visited", "exit_bar", "last_segment")  # how the kernel went, not what it found
-Rows = npt.NDArray[Any]
-
-M30: dict[str, object] = {
-    "study": {"name": "m30", "capital": "10_000"},
-    "market": {
-        "venue": "binance",
-        "symbols": ["BTCUSDT"],
-        "interval": "1m",
-        "start": time_text(synthetic.START_MS),
-        "stop": time_text(synthetic.START_MS + DAYS * DAY_MS),
-    },
-    "entries": {"every": "24h", "leverage": [5, 10, 20], "horizon": f"{HORIZON_DAYS}d"},
-    "strategy": [{"name": "deleverage", "rules": [{"use": "deleverage", "trigger": 0.25}]}],
-}
-
-
-def row(what: str, ours: str, peer: str = "", ratio: float | None = None) -> None:
-    """Print one row of the table."""
-    print(f"\n| {what:<52} | {ours:>16} | {peer:>28} | {'' if ratio is None else f'{ratio:,.1f} x':>10} |", end="")
-
-
-def compared(what: str, ours_s: float, theirs_s: float) -> None:
-    row(what, f"{ours_s * 1e9:.3f} ns", f"{theirs_s * 1e9:.2f} ns", theirs_s / ours_s)
-
-
-def best_s(call: Callable[[], object], times: int = 5) -> float:
-    """Give the least processor time of some calls: what others do on the machine is not counted."""
-    taken = []
-    for _ in range(times):
-        start = time.process_time()
-        call()
-        taken.append(time.process_time() - start)
-    return min(taken)
-
-
-@dataclass
-class Workload:
-    """The workload, ready to be replayed."""
-
-    bars: synthetic.Bars
-    market: Market
-    entries: Rows
-    rules: Rules
-    plan: Any
-    plan_by_bar: Any
-
-    def replay(self, entries: Rows | None = None, *, skip: bool = True) -> Batch:
-        plan = self.plan if skip else self.plan_by_bar
-        return replay_batch(self.market, plan, self.rules, self.entries if entries is None else entries, keep="all")
-
-    @cached_property
-    def batch(self) -> Batch:
-        return self.replay()
-
-    @cached_property
-    def seconds(self) -> float:
-        """Best time for all runs, taken when the results have been compared."""
-        return best_s(self.replay)
-
-
-def run_bars(batch: Batch, entries: Rows) -> int:
-    """Count the bars that begin while a run is open; no minute is missing here."""
-    return int((batch.outcomes["exit_ms"] - entries["entry_ms"]).sum()) // MINUTE_MS
-
-
-@pytest.fixture(scope="module")
-def m30() -> Workload:
-    bars, study = synthetic.m30_bars(1), parse_study(M30, "m30")
-    prices = (bars.last_open_e8, bars.last_close_e8)
-    marks = (bars.mark_open_e8, bars.mark_high_e8, bars.mark_low_e8, bars.mark_close_e8)
-    funding = list(zip(bars.funding_ms.tolist(), bars.funding_e8.tolist(), strict=True))
-    tape = tape_from_arrays(
-        bars.interval_ms,
-        bars.time_ms,
-        *prices,
-        *marks,
-        funding,
-        tier_tables("binance", "BTCUSDT"),
-        taker_fee_steps("binance"),
-    )
-    assert len(tape.time_ms) == 2_628_000
-    job = next(j for j in study_jobs(study, "m30") if (j.strategy, j.reaction) == ("deleverage", "intrabar"))
-    plans = [terms(study).plan(job.rules, next_open=False, skip=skip) for skip in (True, False)]
-    entries = schedule(study, "BTCUSDT", tape).rows
-    return Workload(bars, market_of(tape), entries, job.rules, *plans)
 
 
 def test_the_workload_is_what_it_says(m30: Workload) -> None:
