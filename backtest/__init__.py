@@ -14,8 +14,8 @@ _NAMES = {
     "backtest.api.run": "Run",
     "backtest.api.tables": "columns",
     "backtest.engine.rules": (
-        "HOLD buffer_below close every every_bar headroom_below increase margin_ratio_above move_margin on_arrival "
-        "on_fill on_funding param reduce rule set_leverage trade"
+        "HOLD after_event before_event buffer_below close every every_bar headroom_below increase liq_distance_below "
+        "margin_ratio_above move_margin on_arrival on_fill on_funding param reduce rule set_leverage signal trade"
     ),
     "backtest.study.config": "Study load_study",
 }

@@ -18,12 +18,15 @@ from backtest.api.result import synthetic_lake as synthetic_lake
 from backtest.api.run import Run as Run
 from backtest.api.tables import columns as columns
 from backtest.engine.rules import HOLD as HOLD
+from backtest.engine.rules import after_event as after_event
+from backtest.engine.rules import before_event as before_event
 from backtest.engine.rules import buffer_below as buffer_below
 from backtest.engine.rules import close as close
 from backtest.engine.rules import every as every
 from backtest.engine.rules import every_bar as every_bar
 from backtest.engine.rules import headroom_below as headroom_below
 from backtest.engine.rules import increase as increase
+from backtest.engine.rules import liq_distance_below as liq_distance_below
 from backtest.engine.rules import margin_ratio_above as margin_ratio_above
 from backtest.engine.rules import move_margin as move_margin
 from backtest.engine.rules import on_arrival as on_arrival
@@ -33,6 +36,7 @@ from backtest.engine.rules import param as param
 from backtest.engine.rules import reduce as reduce
 from backtest.engine.rules import rule as rule
 from backtest.engine.rules import set_leverage as set_leverage
+from backtest.engine.rules import signal as signal
 from backtest.engine.rules import trade as trade
 from backtest.study.config import Study as Study
 from backtest.study.config import load_study as load_study

@@ -9,6 +9,7 @@ import numpy as np
 from backtest.engine import cells as at
 from backtest.engine.arithmetic import INT64_MAX, mul_ceil, mul_floor, ratio_ceil, split_product, to_fixed
 from backtest.engine.compile import inlined, inner
+from backtest.engine.dated import tell
 from backtest.engine.exposure import settle_exposure
 from backtest.engine.ledger import Book, record_action, record_fill, transfer
 from backtest.engine.margin import tier_index
@@ -59,7 +60,7 @@ class Desk(NamedTuple):
     params: npt.NDArray[np.float64]  # (RULES_MAX, p)
     state: Any  # (1,) record of state.STATE_DTYPE
     memory: npt.NDArray[np.float64]  # (RULES_MAX, MEMORY_SIZE)
-    script: Any  # (s,) records of plan.SCRIPT_ROW
+    agenda: Any  # (s + f,) records of plan.SCRIPT_ROW: scripted actions, then the feed
     runs: Any  # (2,) records of cells.RUN_STATE: the one in use and a blank one
 
 
@@ -242,6 +243,8 @@ def call_rule(tape: Market, plan: Plan, desk: Desk, run: Run, wake: int, base: i
     fill_state(tape, run, s, rule, plan.wake_index[wake], mark)
     for k in range(desk.memory.shape[1]):
         s.memory[k] = desk.memory[rule, k]
+    if plan.feed:
+        tell(plan, desk, run, s, rule)
     wish = desk.rules[rule](s, desk.params[rule])
     for k in range(desk.memory.shape[1]):
         desk.memory[rule, k] = s.memory[k]

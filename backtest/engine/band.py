@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from backtest.engine import cells as at
 from backtest.engine.compile import inlined, inner
+from backtest.engine.distance import is_distance, moved
 from backtest.engine.glance import UNIT, about_tier, rounding
 from backtest.engine.margin import PPM, RATIO_PPM_MAX
-from backtest.engine.plan import INT64_MIN
+from backtest.engine.plan import INT64_MIN, LIQ_BPS_BELOW
 
 if TYPE_CHECKING:
     from backtest.engine.ledger import Plan, Run
@@ -89,6 +90,29 @@ def smaller_wallet(run: Run, price: int) -> int:
 
 
 @inner
+def distant(tape: Market, plan: Plan, run: Run, price: int, within: Range) -> Range:
+    """Give the part of a range of notionals in which no threshold on the distance to liquidation holds.
+
+    The moved mark has a tier of its own. Where the marks of that tier lie before they are moved says the inverse of
+    the move, a unit of the price inside what its rounding can do.
+    """
+    low, high = within
+    side, unit = float(run.side), float(run.qty) * UNIT
+    for wake in range(plan.wake_count):
+        far = moved(plan, run, wake, price) if is_distance(plan, wake) else -1
+        if far < 0:
+            continue
+        reach, equity, maintenance, _ = lines(tape, run, far, float(run.clear_wallet))
+        first, last = positive(reach, minus(equity, 1.0, maintenance), 4.0 * rounding(run, reach[1]))
+        by_share = plan.wake_kind[wake] == LIQ_BPS_BELOW
+        factor = 1.0 - side * float(plan.wake_value[wake]) * UNIT if by_share else 1.0
+        shift = 0.0 if by_share else unit * float(run.wake_way[wake])
+        low = max(low, shift, (first + unit + side * shift) / factor)
+        high = min(high, (last - unit + side * shift) / factor)
+    return low, high
+
+
+@inner
 def renew_clear_band(tape: Market, plan: Plan, run: Run, price: int) -> None:
     """Find the marks around one at which neither the predicate nor any threshold holds."""
     run.clear_wallet = smaller_wallet(run, price)
@@ -106,6 +130,8 @@ def renew_clear_band(tape: Market, plan: Plan, run: Run, price: int) -> None:
         limit = float(plan.ratio_min_e8) * UNIT
         within = positive(within, equity, off)
         within = positive(within, minus((limit * equity[0], limit * equity[1]), 1.0, maintenance), off * (1.0 + limit))
+    if plan.distance:
+        within = distant(tape, plan, run, price, within)
     run.clear_low, run.clear_high = marks(run, within)
 
 

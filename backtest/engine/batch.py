@@ -16,12 +16,13 @@ import numpy.typing as npt
 from backtest.engine import cells as at
 from backtest.engine.actions import Desk
 from backtest.engine.compiled import Rules
+from backtest.engine.feed import NO_FEED
 from backtest.engine.ledger import ACTION_ROW, FILL_ROW, TRANSFER_ROW, Book
 from backtest.engine.market import Market
 from backtest.engine.plan import NONE, OUTCOME_ROW, PLAN, SCRIPT_ROW
 from backtest.engine.pool.forms import PoolBook
 from backtest.engine.replay import blank_runs, replay
-from backtest.engine.state import MEMORY_SIZE, STATE_DTYPE
+from backtest.engine.state import MEMORY_SIZE, blank_state
 from backtest.errors import InvariantError
 
 Rows = npt.NDArray[np.void]
@@ -58,6 +59,10 @@ class Terms:
         plan["next_open"], plan["liquidate"], plan["skip"] = int(next_open), int(liquidate), int(skip)
         plan["buffer_max_e8"], plan["ratio_min_e8"], plan["headroom_max_e8"] = rules.bounds()
         plan["every_bar"], plan["on_funding"] = rules.has("every_bar"), rules.has("on_funding")
+        plan["distance"], plan["feed"] = rules.has_distance, rules.needs_feed
+        if rules.needs_feed and rules.feed is NO_FEED:
+            raise InvariantError.at("replay", "rules that wait for a signal or an event were not given their feed")
+        plan["wake_rows"], plan["slot_rows"] = rules.feed.wake_rows, rules.feed.slot_rows
         count = len(rules.wake_kind)
         plan["wake_count"], plan["no_rule"] = count, -1
         for name in ("wake_rule", "wake_index", "wake_kind", "wake_value"):
@@ -93,6 +98,14 @@ def larger_book(book: AnyBook, make: Callable[[int, int], AnyBook], run: int) ->
     return larger
 
 
+def _shifted(plan: Any, rows: int) -> Any:
+    """Give a plan whose feed begins after so many other rows."""
+    plan = plan.copy()
+    for name in ("wake_rows", "slot_rows"):
+        plan[name] += rows
+    return plan
+
+
 def replay_batch(
     market: Market,
     plan: Any,
@@ -114,14 +127,16 @@ def replay_batch(
     outcomes = np.zeros(len(entries), OUTCOME_ROW)
     memory = np.zeros((at.RULES_MAX, MEMORY_SIZE))
     queue = np.zeros((QUEUE_ROWS, 3), np.int64)
-    state = np.zeros(1, STATE_DTYPE)
+    state = blank_state()
     runs = blank_runs()
-    script = np.zeros(0, SCRIPT_ROW) if script is None else script
+    agenda = rules.feed.rows
+    if script is not None and len(script):
+        agenda, plan = np.concatenate((script, agenda)).astype(SCRIPT_ROW), _shifted(plan, len(script))
     book = _book(book_rows, int(record))  # pages that nothing is written to cost nothing
     first = 0
     while first < len(entries):
         last = min(first + CHUNK_RUNS, len(entries))
-        desk = Desk(book, queue, rules.functions, rules.params, state, memory, script, runs)
+        desk = Desk(book, queue, rules.functions, rules.params, state, memory, agenda, runs)
         done = replay(market, plan, desk, entries, outcomes, first, last, KEEP.index(keep))
         if done < last:
             book = larger_book(book, _book, done)

@@ -85,6 +85,7 @@ _FIELDS = [
     "called",
     "pending",
     "bars_visited",
+    "feed_due",
 ]
 # What the less obvious ones hold:
 #   stretch_low, stretch_high    least and largest mark seen since the state last changed; -1: none yet
@@ -95,6 +96,9 @@ _FIELDS = [
 #   latency_from_ms              from when a transfer asked for now is on its way
 #   entered_bar, old_*           bar at which a segment was entered and what held just before: the cause of a breach
 #   called, pending              bit masks over the wakes: called in this bar, remembered for the next open
+#   feed_due                     first bar at which a row of the feed comes into force that a wake has not taken
+#   wake_at                      of a wake that the feed tells: the next row of it
+#   wake_way                     how far from liquidation it wakes, in true ranges known now; -1: not known
 RUN_STATE = np.dtype(
     (
         np.record,
@@ -104,6 +108,8 @@ RUN_STATE = np.dtype(
             ("rule_actions", "i8", (RULES_MAX,)),
             ("rule_last_ms", "i8", (RULES_MAX,)),
             ("wake_due_ms", "i8", (WAKES_MAX,)),
+            ("wake_at", "i8", (WAKES_MAX,)),
+            ("wake_way", "i8", (WAKES_MAX,)),
         ],
     )
 )

@@ -13,7 +13,7 @@ import sys
 import warnings
 from collections import namedtuple
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +27,27 @@ from numba.extending import overload, register_jitable
 from backtest.engine import cells as at
 from backtest.engine import rules as api
 from backtest.engine.compile import MODE, cache_dir, jit
-from backtest.engine.plan import INT64_MIN, NONE, THRESHOLDS, WAKE_KINDS
-from backtest.engine.rules import Rule, Wish
-from backtest.engine.state import STATE_DTYPE, STATE_FIELDS
+from backtest.engine.feed import NO_FEED, Feed, Outside, lay_out
+from backtest.engine.plan import (
+    BEFORE_EVENT,
+    DATED,
+    DISTANCES,
+    INT64_MIN,
+    LIQ_ATR_BELOW,
+    LIQ_BPS_BELOW,
+    NONE,
+    THRESHOLDS,
+    WAKE_KINDS,
+)
+from backtest.engine.rules import Rule, Wake, Wish
+from backtest.engine.state import STATE_ARRAYS, STATE_DTYPE, STATE_FIELDS
 from backtest.errors import Problem, RuleError
 from backtest.schema import TARGETS, VERBS
-from backtest.units import E8
+from backtest.units import E8, HOUR_MS, float_to_e8
 
 PARAMS_MAX = 16
+BPS = 10_000
+DISTANCE_MAX = 10_000  # under the mark itself, and more true ranges than anyone means
 REASON_LENGTH = 200  # of what the compiler says
 _tuple: Any = types.Tuple
 WISH = _tuple((types.int64, types.float64, types.int64))
@@ -191,15 +204,44 @@ class Rules:
     cooldown_ms: npt.NDArray[np.int64]
     names: tuple[tuple[str, dict[str, float | bool]], ...] = ()  # of each rule, with its values
     sources: tuple[str, ...] = ()  # of each rule
+    wake_name: tuple[str, ...] = ()  # the signal or kind of event of each wake
+    reads: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = ()  # signals and kinds of event of each rule
+    feed: Feed = NO_FEED
 
     @property
     def has_threshold(self) -> bool:
         return bool(np.any(self.wake_kind < THRESHOLDS))
 
+    @property
+    def has_distance(self) -> bool:
+        return bool(np.any((self.wake_kind >= DISTANCES) & (self.wake_kind < THRESHOLDS)))
+
+    @property
+    def needs_feed(self) -> bool:
+        return bool(self.signals or self.events)
+
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """Name the signals that the rules wait for or read, sorted."""
+        waited = [n for n, k in zip(self.wake_name, self.wake_kind.tolist(), strict=False) if n and k < BEFORE_EVENT]
+        return tuple(sorted({*waited, *(name for signals, _ in self.reads for name in signals)}))
+
+    @property
+    def events(self) -> tuple[str, ...]:
+        """Name the kinds of event that the rules wait for or read, sorted."""
+        waited = [n for n, k in zip(self.wake_name, self.wake_kind.tolist(), strict=False) if k >= BEFORE_EVENT]
+        return tuple(sorted({*waited, *(name for _, events in self.reads for name in events)}))
+
+    def fed(self, time_ms: npt.NDArray[np.int64], outside: Outside) -> Rules:
+        """Give the rules with their signals and events laid out on the bars of a tape."""
+        if not self.needs_feed:
+            return self
+        wakes = zip(self.wake_kind.tolist(), self.wake_name, self.wake_value.tolist(), strict=True)
+        return replace(self, feed=lay_out(wakes, self.reads, time_ms, outside))
+
     def bounds(self) -> tuple[int, int, int]:
         """Give the loosest threshold of each kind: largest buffer, least ratio, largest headroom."""
-        chosen = [self.wake_value[self.wake_kind == kind] for kind in range(THRESHOLDS)]
-        buffer, ratio, headroom = chosen
+        buffer, ratio, headroom = (self.wake_value[self.wake_kind == kind] for kind in range(DISTANCES))
         return (
             int(buffer.max()) if len(buffer) else NONE,
             int(ratio.min()) if len(ratio) else NONE,
@@ -225,22 +267,41 @@ def prepare(uses: Sequence[tuple[Rule, dict[str, float | bool], int]]) -> Rules:
             params[i, k] = float(values[name])
         for k, wake in enumerate(rule.wakes):
             value = values[wake.value] if isinstance(wake.value, str) else wake.value
-            kind = WAKE_KINDS.index(wake.kind)
-            scaled = int(value or 0) if wake.kind == "every" else _threshold(value)
-            wakes.append((i, k, kind, scaled))
+            wakes.append((i, k, WAKE_KINDS.index(wake.kind), _scaled(rule, wake, 0.0 if value is None else value)))
     if len(wakes) > at.WAKES_MAX:
         raise RuleError.at("strategy", f"{len(wakes)} wakes", f"at most {at.WAKES_MAX} wakes in one strategy")
     table = np.array(wakes, np.int64).reshape(-1, 4)
     columns = [np.ascontiguousarray(table[:, k]) for k in range(4)]
     named = tuple((rule.name, values) for rule, values, _ in uses)
     sources = tuple(Path(rule.path).read_text() for rule, _, _ in uses)
-    return Rules(tuple(functions), params, columns[0], columns[1], columns[2], columns[3], cooldown, named, sources)
+    names = tuple(wake.name for rule, _, _ in uses for wake in rule.wakes)
+    reads = tuple((rule.signals, rule.events) for rule, _, _ in uses)
+    return Rules(
+        tuple(functions),
+        params,
+        columns[0],
+        columns[1],
+        columns[2],
+        columns[3],
+        cooldown,
+        named,
+        sources,
+        names,
+        reads,
+    )
 
 
-def _threshold(value: float | bool | None) -> int:
-    from backtest.units import float_to_e8
-
-    return 0 if value is None else float_to_e8(float(value))
+def _scaled(rule: Rule, wake: Wake, value: float) -> int:
+    """Give a wake's value as the kernel takes it: milliseconds, a share or a threshold at 1e-8."""
+    kind = WAKE_KINDS.index(wake.kind)
+    if wake.kind == "every":
+        return int(value)
+    if kind > DATED:
+        return round(value * HOUR_MS)
+    if kind in (LIQ_BPS_BELOW, LIQ_ATR_BELOW) and not 0.0 <= value < DISTANCE_MAX:
+        what = f"wakes {value:g} {'bps' if kind == LIQ_BPS_BELOW else 'true ranges'} from liquidation"
+        raise RuleError.at(rule.path, f'rule "{rule.name}" {what}', f"take 0 to under {DISTANCE_MAX:,}")
+    return float_to_e8(value / BPS if kind == LIQ_BPS_BELOW else value)
 
 
 def sample_states(count: int = 64) -> Any:
@@ -252,6 +313,9 @@ def sample_states(count: int = 64) -> Any:
     states["side"] = np.where(np.arange(count) % 2 == 0, 1.0, -1.0)
     states["buffer"][::7] = np.nan
     states["hours_since_action"][::3] = np.inf
+    for name in STATE_ARRAYS.keys() - {"memory"}:
+        states[name] = np.round(generator.normal(0.0, 2.0, states[name].shape), 3)
+        states[name][::5] = np.nan if name == "signals" else np.inf
     return states
 
 

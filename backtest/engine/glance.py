@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from backtest.engine import cells as at
 from backtest.engine.compile import inlined, inner
+from backtest.engine.distance import is_distance, moved
 from backtest.engine.margin import RATIO_PPM_MAX, buffer_ppm, ratio_ppm
 from backtest.engine.plan import BUFFER_BELOW, INT64_MIN, MARGIN_RATIO_ABOVE
 from backtest.engine.position import measure_at
@@ -102,7 +103,9 @@ def slack(run: Run, seen: Glance) -> float:
 def is_clear_at_a_glance(tape: Market, plan: Plan, run: Run, low: int, high: int) -> bool:
     """Tell that neither the predicate nor any threshold can hold between two marks: a bound, never wrong."""
     at_low, at_high = glance(tape, run, low), glance(tape, run, high)
-    return is_clear_between(plan, at_low, at_high, max(slack(run, at_low), slack(run, at_high)))
+    if not is_clear_between(plan, at_low, at_high, max(slack(run, at_low), slack(run, at_high))):
+        return False
+    return not plan.distance or is_far(tape, plan, run, low, high)
 
 
 @inner
@@ -125,6 +128,22 @@ def is_clear_between(plan: Plan, at_low: Glance, at_high: Glance, off: float) ->
     if plan.ratio_min_e8 >= 0:
         limit = float(plan.ratio_min_e8) * UNIT
         return maintenance + off < limit * (equity - off)
+    return True
+
+
+@inner
+def is_far(tape: Market, plan: Plan, run: Run, low: int, high: int) -> bool:
+    """Tell that no threshold on the distance to liquidation can hold between two marks."""
+    for wake in range(plan.wake_count):
+        if not is_distance(plan, wake):
+            continue
+        from_low, from_high = moved(plan, run, wake, low), moved(plan, run, wake, high)
+        if from_low < 0:
+            continue
+        at_low, at_high = glance(tape, run, from_low), glance(tape, run, from_high)
+        off = max(slack(run, at_low), slack(run, at_high))
+        if min(at_low[0], at_high[0]) - at_high[1] - 4.0 * off <= 0.0:
+            return False
     return True
 
 

@@ -11,6 +11,7 @@ from backtest.engine import cells as at
 from backtest.engine.actions import call_rule, perform
 from backtest.engine.arithmetic import scale_ceil, scale_floor, split_product
 from backtest.engine.compile import inlined, inner
+from backtest.engine.dated import is_dated, note_due, renew_ways
 from backtest.engine.exposure import count_opens, keep_pair, settle_exposure
 from backtest.engine.glance import UNIT
 from backtest.engine.ledger import transfer, transfer_at_once
@@ -28,7 +29,7 @@ from backtest.engine.liquidation import (
 )
 from backtest.engine.margin import measure
 from backtest.engine.path import LIQUIDATION, close_stretch, holds, see
-from backtest.engine.plan import EVERY, EVERY_BAR, ON_ARRIVAL, ON_FILL, ON_FUNDING, THRESHOLDS
+from backtest.engine.plan import DATED, EVERY, EVERY_BAR, ON_ARRIVAL, ON_FILL, ON_FUNDING, THRESHOLDS
 from backtest.engine.position import reduce_position, refresh
 
 if TYPE_CHECKING:
@@ -163,8 +164,8 @@ def call_remembered(tape: Market, plan: Plan, desk: Desk, run: Run, bar: int) ->
 def play_script(tape: Market, plan: Plan, desk: Desk, run: Run, bar: int, stop: int) -> None:
     """Do the scripted actions of this bar."""
     mark = tape.bars[bar].mark_open_e8
-    while run.reason == RUNNING and run.script_at < stop and desk.script[run.script_at].bars <= bar - run.entry_bar:
-        row = desk.script[run.script_at]
+    while run.reason == RUNNING and run.script_at < stop and desk.agenda[run.script_at].bars <= bar - run.entry_bar:
+        row = desk.agenda[run.script_at]
         run.script_at += 1
         wish = (row.verb, row.amount, row.target)
         if perform(tape, plan, desk, run, wish, tape.bars[bar].trade_open_e8, mark, plan.no_rule):
@@ -204,6 +205,8 @@ def at_open(tape: Market, plan: Plan, desk: Desk, run: Run, entry: Any, bar: int
     run.time_ms = tape.bars[bar].time_ms
     run.latency_from_ms = run.time_ms
     run.count_bound = bar
+    if plan.feed:
+        renew_ways(plan, desk, run, bar)
     arrived, filled = False, bar == run.entry_bar
     if bar > run.entry_bar:
         if bar == tape.segments[run.segment + 1].start:
@@ -226,6 +229,8 @@ def at_open(tape: Market, plan: Plan, desk: Desk, run: Run, entry: Any, bar: int
     else:
         play_script(tape, plan, desk, run, bar, entry.script_stop)
     call_woken(tape, plan, desk, run, bar, arrived, filled)
+    if plan.feed:
+        note_due(plan, desk, run)
     if run.reason == RUNNING:
         test_after_fill(tape, plan, desk, run, mark)
     if bar == run.baseline_liq_bar:
@@ -236,10 +241,13 @@ def at_open(tape: Market, plan: Plan, desk: Desk, run: Run, entry: Any, bar: int
 
 @inner
 def call_woken(tape: Market, plan: Plan, desk: Desk, run: Run, bar: int, arrived: bool, filled: bool) -> None:
-    """Call the rules woken by arrival, funding, fill or clock at this open, in list order."""
+    """Call the rules woken by arrival, funding, fill, clock or the feed at this open, in list order."""
     funded = run.entered_bar == bar and run.funded == 1 and bar > run.entry_bar
     for wake in range(plan.wake_count):
         if run.reason != RUNNING:
             return
-        if plan.wake_kind[wake] >= THRESHOLDS and is_woken(plan, run, wake, funded, arrived, filled):
+        if plan.wake_kind[wake] < THRESHOLDS:
+            continue
+        dated = plan.wake_kind[wake] >= DATED
+        if is_dated(plan, desk, run, wake) if dated else is_woken(plan, run, wake, funded, arrived, filled):
             wake_at_open(tape, plan, desk, run, bar, wake)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from backtest.engine.arithmetic import E8, mul_div_floor, mul_floor
 from backtest.engine.band import is_in_known_band
 from backtest.engine.compile import inlined, inner
+from backtest.engine.distance import is_distance, moved
 from backtest.engine.glance import UNIT, gauge, note_extremes, zero_between
 from backtest.engine.margin import buffer_at_most, ratio_at_least
 from backtest.engine.plan import BUFFER_BELOW, MARGIN_RATIO_ABOVE
@@ -42,6 +43,27 @@ def holds(tape: Market, plan: Plan, run: Run, condition: int, price: int) -> boo
     if kind == MARGIN_RATIO_ABOVE:
         return ratio_at_least(equity, maintenance, limit)
     return equity - maintenance <= limit
+
+
+@inner
+def is_met(tape: Market, plan: Plan, run: Run, wake: int, price: int) -> bool:
+    """Tell whether a threshold wake holds at a mark: one on the distance to liquidation, at the moved mark."""
+    if is_distance(plan, wake):
+        price = moved(plan, run, wake, price)
+        wake = LIQUIDATION
+    return price > 0 and holds(tape, plan, run, wake, price)
+
+
+@inner
+def first_near(tape: Market, plan: Plan, run: Run, wake: int, start: int, end: int) -> int:
+    """Give where the distance to liquidation falls to its limit on a way: halving over the price, rising or falling."""
+    while abs(end - start) > 1:
+        middle = start + (end - start) // 2
+        if is_met(tape, plan, run, wake, middle):
+            end = middle
+        else:
+            start = middle
+    return end
 
 
 @inner
@@ -81,6 +103,8 @@ def crossing(tape: Market, plan: Plan, run: Run, condition: int, start: int, end
     its maintenance largest at the top, so the first price at which the condition turns is the top of a k. A straight
     line between the ends says where to look first; what it narrows is decided by the condition itself.
     """
+    if is_distance(plan, condition):
+        return first_near(tape, plan, run, condition, start, end)
     guess, reach = zero_between(tape, plan, run, condition, start, end)
     if end > start:
         low, high = start, end

@@ -8,30 +8,47 @@ from __future__ import annotations
 import numpy as np
 
 from backtest.engine.cells import RULES_MAX, WAKES_MAX
+from backtest.engine.rules import EVENTS_MAX, SIGNALS_MAX
 
-# How a rule can be woken. The first three are thresholds on the state: they are looked for on the path.
+# How a rule can be woken. The first five are thresholds on the state: they are looked for on the path. The last three
+# have their dates in the feed.
 (
     BUFFER_BELOW,
     MARGIN_RATIO_ABOVE,
     HEADROOM_BELOW,
+    LIQ_BPS_BELOW,
+    LIQ_ATR_BELOW,
     EVERY,
     EVERY_BAR,
     ON_FILL,
     ON_FUNDING,
     ON_ARRIVAL,
-) = range(8)
+    SIGNAL,
+    BEFORE_EVENT,
+    AFTER_EVENT,
+) = range(13)
 WAKE_KINDS = (
     "buffer_below",
     "margin_ratio_above",
     "headroom_below",
+    "liq_bps_below",
+    "liq_atr_below",
     "every",
     "every_bar",
     "on_fill",
     "on_funding",
     "on_arrival",
+    "signal",
+    "before_event",
+    "after_event",
 )
-THRESHOLDS = 3
+THRESHOLDS = 5
+DISTANCES = LIQ_BPS_BELOW  # from here to THRESHOLDS: thresholds on the distance to liquidation
+DATED = SIGNAL
 NONE = -1
+# What a rule is told of the feed: its signals, then the next and then the last time of its kinds of event.
+SLOTS = SIGNALS_MAX + 2 * EVENTS_MAX
+NEXT_EVENT, LAST_EVENT = SIGNALS_MAX, SIGNALS_MAX + EVENTS_MAX
 
 
 INT64_MIN = -9_223_372_036_854_775_808
@@ -60,6 +77,8 @@ PLAN = np.dtype(
                 "headroom_max_e8",  # largest headroom threshold; INT64_MIN without one
                 "every_bar",  # a rule is woken at every bar
                 "on_funding",  # a rule is woken by funding
+                "distance",  # a rule is woken by the distance to liquidation
+                "feed",  # a rule is woken by the feed, or told of it
                 "wake_count",
                 "no_rule",  # -1, what a row says that no rule caused; a number, so that one compiled form serves both
             )
@@ -68,7 +87,9 @@ PLAN = np.dtype(
             ("wake_rule", "i8", (WAKES_MAX,)),  # rule of each wake, in list order
             ("wake_index", "i8", (WAKES_MAX,)),  # its place in the rule's own list
             ("wake_kind", "i8", (WAKES_MAX,)),
-            ("wake_value", "i8", (WAKES_MAX,)),  # threshold at 1e-8, or milliseconds of `every`
+            ("wake_value", "i8", (WAKES_MAX,)),  # threshold at 1e-8, or milliseconds
+            ("wake_rows", "i8", (WAKES_MAX, 2)),  # first row in the feed and the one after the last
+            ("slot_rows", "i8", (RULES_MAX, SLOTS, 2)),
             ("cooldown_ms", "i8", (RULES_MAX,)),
         ],
     )
@@ -101,6 +122,9 @@ ENTRY = np.dtype(
     )
 )
 SCRIPT_ROW = np.dtype((np.record, [("bars", "i8"), ("verb", "i8"), ("amount", "f8"), ("target", "i8")]))
+# A row of the feed has the form of a scripted action, for each array that is handed on costs every call some time:
+# `bars` is the bar from which it is in force, `amount` its value.
+FEED_ROW = SCRIPT_ROW
 
 OUTCOME_ROW = np.dtype(
     [

@@ -23,6 +23,7 @@ from backtest.engine.actions import leverage_allowed
 from backtest.engine.arithmetic import INT64_MAX, mul_ceil, mul_div_floor, mul_floor
 from backtest.engine.coast import coast, first_not_clear
 from backtest.engine.compile import inner, jit
+from backtest.engine.dated import begin_feed
 from backtest.engine.exposure import hours_e2
 from backtest.engine.ledger import Book, record_fill, transfer
 from backtest.engine.liquidation import R_DATA_END, R_LIQUIDATED, R_REFUSED, RUNNING, end_breach, end_run
@@ -49,7 +50,7 @@ def next_due(tape: Market, plan: Plan, desk: Desk, run: Run, entry: Any, bar: in
     """Give the first bar, from this one on, at whose open something is scheduled beside tier change and funding."""
     if run.pending or plan.every_bar:
         return bar
-    due = entry.exit_bar
+    due = min(entry.exit_bar, run.feed_due)
     for baseline in (run.baseline_liq_bar, run.baseline_exit_bar):
         if baseline >= bar:
             due = min(due, baseline)
@@ -58,7 +59,7 @@ def next_due(tape: Market, plan: Plan, desk: Desk, run: Run, entry: Any, bar: in
     if run.queue_head < run.queue_tail:
         due = min(due, first_bar_at(tape, desk.queue[run.queue_head % len(desk.queue), 0], bar))
     if run.script_at < entry.script_stop:
-        due = min(due, run.entry_bar + desk.script[run.script_at].bars)
+        due = min(due, run.entry_bar + desk.agenda[run.script_at].bars)
     for wake in range(plan.wake_count):
         if plan.wake_kind[wake] == EVERY:
             due = min(due, first_bar_at(tape, run.wake_due_ms[wake], bar))
@@ -140,6 +141,8 @@ def begin(tape: Market, plan: Plan, desk: Desk, run: Run, entry: Any) -> int:
         return CAP
     for wake in range(plan.wake_count):
         run.wake_due_ms[wake] = run.time_ms + plan.wake_value[wake]
+    if plan.feed:
+        begin_feed(plan, desk, run)
     run.script_at = entry.script_start
     if entry.baseline_liquidation_ms >= 0:
         run.baseline_liq_bar = first_bar_at(tape, entry.baseline_liquidation_ms, bar)
@@ -239,6 +242,7 @@ def blank_runs() -> Any:
         blank[name] = NONE
     blank["rule_last_ms"] = NONE
     blank["deficit"] = -INT64_MAX
+    blank["feed_due"] = INT64_MAX
     blank["min_buffer"] = BUFFER_NONE
     return runs
 

@@ -23,6 +23,9 @@ Wish = tuple[int, float, int]
 
 HOLD: Wish = (VERBS.index("hold"), 0.0, 0)
 SOURCES = ("reserve", "free")
+DISTANCE_UNITS = ("bps", "atr")
+SIGNALS_MAX = 8  # that one rule reads
+EVENTS_MAX = 4
 
 
 def reduce(share: float, put_back: bool = False) -> Wish:
@@ -63,10 +66,14 @@ def trade(layer: str, share: float) -> Wish:
 
 
 class Wake(NamedTuple):
-    """One reason to call a rule. `value` is a number, or the name of the parameter that holds it."""
+    """One reason to call a rule.
+
+    `value` is a number, or the name of the parameter that holds it; `name` the signal or the kind of event it is about.
+    """
 
     kind: str
     value: float | str | None = None
+    name: str = ""
 
 
 class Wakes(tuple[Wake, ...]):
@@ -89,6 +96,44 @@ def margin_ratio_above(limit: float | str) -> Wakes:
 def headroom_below(limit_quote: float | str) -> Wakes:
     """Wake while equity - maintenance <= limit, in quote."""
     return Wakes((Wake("headroom_below", limit_quote),))
+
+
+def liq_distance_below(limit: float | str, unit: str = "bps", atr: str = "atr_14_1d") -> Wakes:
+    """Wake while the position would be liquidated if the mark went `limit` against it.
+
+    In hundredths of a per cent of the mark ("bps"), or in true ranges ("atr") as the signal `atr` knows them now.
+    """
+    if unit not in DISTANCE_UNITS:
+        raise RuleError.at("liq_distance_below", f'unit "{unit}"', did_you_mean(unit, DISTANCE_UNITS))
+    return Wakes((Wake(f"liq_{unit}_below", limit, atr if unit == "atr" else ""),))
+
+
+def signal(name: str) -> Wakes:
+    """Wake at the first bar open at or after each time a signal takes another value that is not 0."""
+    return Wakes((Wake("signal", None, name),))
+
+
+def before_event(kind: str, lead: str) -> Wakes:
+    """Wake at the first bar open at or after event - lead, such as before_event("fomc", "24h").
+
+    As the calendar was known then. `lead` is a duration, or the name of a parameter in hours.
+    """
+    return Wakes((Wake("before_event", _hours(lead), kind),))
+
+
+def after_event(kind: str, lag: str) -> Wakes:
+    """Wake at the first bar open at or after event + lag, such as after_event("cpi", "1h").
+
+    `lag` is a duration, or the name of a parameter in hours.
+    """
+    return Wakes((Wake("after_event", _hours(lag), kind),))
+
+
+def _hours(text: str) -> float | str:
+    """Give a duration in hours; what does not begin with a digit is the name of a parameter."""
+    from backtest.units import HOUR_MS, duration_ms
+
+    return duration_ms(text) / HOUR_MS if text[:1].isdigit() else text
 
 
 def every(period: str) -> Wakes:
@@ -150,6 +195,8 @@ class Rule:
     params: dict[str, Param]
     doc: str
     path: str = ""
+    signals: tuple[str, ...] = ()  # whose values it reads in state.signals
+    events: tuple[str, ...] = ()  # whose times it reads in state.hours_to_event and state.hours_since_event
 
     def values(self, given: dict[str, Any], where: str = "") -> dict[str, float | bool]:
         """Complete and check parameters, all problems at once.
@@ -178,10 +225,17 @@ class Rule:
 
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+NAME_FORM = "use lower-case letters, digits and _"
 
 
-def rule(*, wake: Wakes, **params: Param) -> Callable[[Callable[[Any, Any], Wish]], Rule]:
-    """Turn a function (state, p) -> verb into a rule."""
+def rule(
+    *, wake: Wakes, signals: tuple[str, ...] = (), events: tuple[str, ...] = (), **params: Param
+) -> Callable[[Callable[[Any, Any], Wish]], Rule]:
+    """Turn a function (state, p) -> verb into a rule.
+
+    `state.signals[i]` is the value, known now, of the i-th of `signals`; `state.hours_to_event[i]` and
+    `state.hours_since_event[i]` count to the next and from the last of the i-th kind of `events`.
+    """
 
     def decorate(function: Callable[[Any, Any], Wish]) -> Rule:
         module_doc = function.__globals__.get("__doc__") or ""
@@ -192,10 +246,16 @@ def rule(*, wake: Wakes, **params: Param) -> Callable[[Callable[[Any, Any], Wish
             for w in wake
             if isinstance(w.value, str) and w.value not in params
         ]
+        named = (("signal", signals, SIGNALS_MAX), ("event", events, EVENTS_MAX))
+        for what, names, most in named:
+            if len(names) > most:
+                problems.append(Problem(path, f"reads {len(names)} {what}s", f"at most {most} in one rule"))
+        wanted = (*signals, *events, *(w.name for w in wake if w.name))
+        problems += [Problem(path, f'"{n}" is no name', NAME_FORM) for n in wanted if not NAME.fullmatch(n)]
         if not NAME.fullmatch(function.__name__):
-            problems.append(Problem(path, f'rule name "{function.__name__}"', "use lower-case letters, digits and _"))
+            problems.append(Problem(path, f'rule name "{function.__name__}"', NAME_FORM))
         if problems:
             raise RuleError(*problems)
-        return Rule(function.__name__, function, wake, dict(params), doc, path)
+        return Rule(function.__name__, function, wake, dict(params), doc, path, tuple(signals), tuple(events))
 
     return decorate

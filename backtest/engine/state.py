@@ -10,6 +10,7 @@ from backtest.engine import cells as at
 from backtest.engine.compile import inlined, inner
 from backtest.engine.margin import tier_at
 from backtest.engine.position import fill_value, measure_at
+from backtest.engine.rules import EVENTS_MAX, SIGNALS_MAX
 from backtest.schema import TARGETS
 
 if TYPE_CHECKING:
@@ -47,14 +48,28 @@ STATE_FIELDS = {
     "wake": "which of the rule's wakes called it, from 0",
     "layers": "hedge legs open",
 }
+STATE_ARRAYS = {
+    "memory": (MEMORY_SIZE, "numbers of the rule's own, 0 at entry"),
+    "layer_share": (len(TARGETS), "quantity of each layer, as a share of the entry's"),
+    "signals": (SIGNALS_MAX, "values, known now, of the signals that the rule names; NaN: not known"),
+    "hours_to_event": (EVENTS_MAX, "hours to the next event, as known now, of each kind it names; inf: none"),
+    "hours_since_event": (EVENTS_MAX, "hours since the last event of each kind it names; inf: none"),
+}
 STATE_DTYPE = np.dtype(
     (
         np.record,
-        [(name, "f8") for name in STATE_FIELDS]
-        + [("memory", "f8", (MEMORY_SIZE,)), ("layer_share", "f8", (len(TARGETS),))],
+        [(name, "f8") for name in STATE_FIELDS] + [(name, "f8", (size,)) for name, (size, _) in STATE_ARRAYS.items()],
     )
 )
 HOUR_MS = 3_600_000.0
+
+
+def blank_state() -> Any:
+    """Give the record that rules are handed, as it is where no feed tells of signals and events."""
+    states = np.zeros(1, STATE_DTYPE)
+    states["signals"] = np.nan
+    states["hours_to_event"] = states["hours_since_event"] = np.inf
+    return states
 
 
 @inner

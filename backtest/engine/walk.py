@@ -14,7 +14,7 @@ from backtest.engine.band import is_in_clear_band, renew_clear_band
 from backtest.engine.compile import inlined, inner
 from backtest.engine.exposure import count_opens
 from backtest.engine.liquidation import BY_PRICE, R_CLOSED, RUNNING, end_breach, end_run, fee_cause, liquidate
-from backtest.engine.path import LIQUIDATION, crossing, holds, next_border, see
+from backtest.engine.path import LIQUIDATION, crossing, holds, is_met, next_border, see
 from backtest.engine.plan import THRESHOLDS
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def settle(tape: Market, plan: Plan, desk: Desk, run: Run, price: int, base: int
             acted = False
         called = False
         for wake in range(plan.wake_count):
-            if may_wake(plan, run, wake) and holds(tape, plan, run, wake, price):
+            if may_wake(plan, run, wake) and is_met(tape, plan, run, wake, price):
                 if plan.next_open:
                     run.pending |= 1 << wake
                     continue
@@ -94,7 +94,7 @@ def next_point(tape: Market, plan: Plan, run: Run, price: int, end: int, test: b
     if test and plan.liquidate and holds(tape, plan, run, LIQUIDATION, border):
         point = crossing(tape, plan, run, LIQUIDATION, price, border)
     for wake in range(plan.wake_count):
-        if may_wake(plan, run, wake) and holds(tape, plan, run, wake, border):
+        if may_wake(plan, run, wake) and is_met(tape, plan, run, wake, border):
             where = crossing(tape, plan, run, wake, price, border)
             if abs(where - price) < abs(point - price):
                 point = where

@@ -128,7 +128,7 @@ def _wrong_params(rule: Rule) -> Iterator[Problem]:
 
 def _wrong_reads(rule: Rule) -> Iterator[Problem]:
     """List what a rule's function reads of its state, its memory and its parameters that is not there."""
-    from backtest.engine.state import MEMORY_SIZE, STATE_DTYPE
+    from backtest.engine.state import STATE_DTYPE
 
     if len(inspect.signature(rule.function).parameters) != 2:
         yield Problem(_place(rule), f'rule "{rule.name}" does not take two arguments', "define it as (state, p)")
@@ -143,10 +143,25 @@ def _wrong_reads(rule: Rule) -> Iterator[Problem]:
             case ast.Call(ast.Name("breakpoint")):
                 remedy = "take it out, or replay one run: backtest what-if … --debug"
                 yield Problem(f"{rule.path}:{node.lineno}", "breakpoint() waits for a debugger", remedy)
-            case ast.Subscript(ast.Attribute(ast.Name(owner), "memory"), ast.Constant(int(place))) if owner == state:
-                if place >= MEMORY_SIZE:
-                    what = f"{owner}.memory[{place}] is not there"
-                    yield Problem(f"{rule.path}:{node.lineno}", what, f"use 0 to {MEMORY_SIZE - 1}")
+            case ast.Subscript(ast.Attribute(ast.Name(owner), name), ast.Constant(int(place))) if owner == state:
+                size = _sizes(rule).get(name)
+                if size is not None and place >= size:
+                    what = f"{owner}.{name}[{place}] is not there"
+                    yield Problem(f"{rule.path}:{node.lineno}", what, _remedy(name, size))
+
+
+def _sizes(rule: Rule) -> dict[str, int]:
+    """Give how many numbers of each array of the state a rule may read."""
+    from backtest.engine.state import STATE_ARRAYS
+
+    named = {"signals": rule.signals, "hours_to_event": rule.events, "hours_since_event": rule.events}
+    return {name: len(named[name]) if name in named else size for name, (size, _) in STATE_ARRAYS.items()}
+
+
+def _remedy(name: str, size: int) -> str:
+    if size:
+        return f"use 0 to {size - 1}"
+    return f'name them: @rule(…, {"signals" if name == "signals" else "events"}=("…",))'
 
 
 def _nodes(rule: Rule) -> Iterator[ast.AST]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import kernel_rules
 import numpy as np
@@ -16,10 +16,12 @@ from backtest.engine import batch as batch_module
 from backtest.engine import oracle
 from backtest.engine.batch import Batch, Keep, Terms, replay_batch
 from backtest.engine.compiled import Rules, prepare
+from backtest.engine.feed import Steps
 from backtest.engine.market import market_of
 from backtest.engine.plan import ENTRY, NONE, SCRIPT_ROW
 from backtest.engine.replay import BUFFER_NONE
 from backtest.engine.rules import Rule, Wake, Wakes
+from backtest.study.outside import Outside
 from backtest.study.verify import kernel_result
 from backtest.units import E8, to_e8
 from backtest.venues.tiers import Tier, TierTable
@@ -34,12 +36,31 @@ def to_rules(uses: tuple[oracle.RuleUse, ...]) -> Rules:
     for use in uses:
         rule = RULES[use.name]
         wakes = Wakes(
-            Wake(w.kind, None if w.value is None else float(w.value) * (3_600_000 if w.kind == "every" else 1))
+            Wake(w.kind, None if w.value is None else float(w.value) * (3_600_000 if w.kind == "every" else 1), w.name)
             for w in use.wakes
         )
         values: dict[str, float | bool] = {name: float(getattr(use.params, name)) for name in rule.params}
-        prepared.append((dataclasses.replace(rule, wakes=wakes), values, use.cooldown_ms))
+        mine = dataclasses.replace(rule, wakes=wakes, signals=use.signals, events=use.events)
+        prepared.append((mine, values, use.cooldown_ms))
     return prepare(prepared)
+
+
+class Said(NamedTuple):
+    """An oracle's statement with the names that the kernel's side has for it."""
+
+    event_id: str
+    scheduled_ms: int | None
+    known_ms: int
+
+
+def to_outside(plan: oracle.Plan) -> Outside:
+    """Give a plan's signals and events as the kernel's side takes them."""
+
+    def steps(name: str) -> Steps:
+        rows = plan.signals[name]
+        return Steps(np.array([r.available_ms for r in rows], np.int64), np.array([r.value for r in rows], np.float64))
+
+    return Outside(steps, lambda kind: [Said(*statement) for statement in plan.events[kind]])
 
 
 BAR_FIELDS = ("trade_open", "trade_close", "mark_open", "mark_high", "mark_low", "mark_open")
@@ -133,6 +154,7 @@ def replay_tape(
     tape: schema.Tape, plan: oracle.Plan, rules: Rules, *, skip: bool = True, keep: Keep = "all", record: bool = True
 ) -> oracle.Result:
     """Replay one run in the kernel over a tape that is laid out already."""
+    rules = rules.fed(tape.time_ms, to_outside(plan))
     next_open = plan.reaction == "next_open"
     kernel_plan = to_terms(plan).plan(rules, next_open=next_open, liquidate=plan.liquidation, skip=skip)
     script = np.array([tuple(action) for action in plan.script], SCRIPT_ROW)

@@ -53,6 +53,18 @@ def moody(state, p):
     return move_margin(state.maintenance_margin * p.share + 0.1 * state.actions)
 
 
+@rule(wake=every_bar(), share=param(0.2, **ANY, help="share"), amount=param(1.0, **ANY, help="quote"))
+def informed(state, p):
+    """Use what the rule is told from outside: signals, and hours to and from events."""
+    if state.signals[0] > 0.5 or state.hours_to_event[0] < 3.0:
+        return reduce(p.share, put_back=state.signals[1] > 0.0)
+    if state.hours_since_event[0] <= 1.0 or state.hours_to_event[1] < 100.0:
+        return move_margin(p.amount)
+    if state.signals[7] == state.signals[7]:
+        return close()
+    return move_margin(p.share * (state.signals[1] if state.signals[1] == state.signals[1] else 1.0))
+
+
 @rule(wake=every_bar(), calls=param(2.0, **ANY, help="calls"), amount=param(1.0, **ANY, help="quote"))
 def patient_top_up(state, p):
     state.memory[0] += 1.0

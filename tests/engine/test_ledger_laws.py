@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from harness import RULES, direct_calls, replay_tape, run_kernel, to_rules, to_run, to_tape, to_terms
+from harness import RULES, direct_calls, replay_tape, run_kernel, to_outside, to_rules, to_run, to_tape, to_terms
+from outside_worlds import altered, informing
 from worlds import World, ceil_div, decimal, draw_world
 
 from backtest.engine import oracle
@@ -277,7 +278,7 @@ def test_more_margin_never_liquidates_earlier() -> None:
 
 
 def corrupted(world: World, time_ms: int) -> World:
-    """Give the world with every value of the tape at or after a time changed."""
+    """Give the world with all that the tape, signals and events tell from a time on changed."""
     r = Random(world.seed)
     bars = []
     for bar in world.market.bars:
@@ -294,7 +295,7 @@ def corrupted(world: World, time_ms: int) -> World:
         for t, rows in world.market.tiers
     ]
     market = replace(world.market, bars=tuple(bars), funding=funding, tiers=tuple(tiers))
-    return replace(world, market=market)
+    return replace(world, market=market, plan=altered(world.plan, time_ms, world.seed))
 
 
 def check_no_future(world: World, rules: Any) -> None:
@@ -304,12 +305,13 @@ def check_no_future(world: World, rules: Any) -> None:
     whole = replay_tape(tape, world.plan, rules)
     times = [bar.time_ms for bar in world.market.bars]
     for time_ms in {times[len(times) // 3], times[len(times) * 2 // 3], times[-1]}:
-        changed = to_tape(corrupted(world, time_ms).market, world.plan.stop_ms)
-        assert rows_before(replay_tape(changed, world.plan, rules), time_ms) == rows_before(whole, time_ms)
+        other = corrupted(world, time_ms)
+        changed = to_tape(other.market, world.plan.stop_ms)
+        assert rows_before(replay_tape(changed, other.plan, rules), time_ms) == rows_before(whole, time_ms)
 
 
 def test_no_future() -> None:
-    """Corrupting every tape value from a time on changes nothing written before it."""
+    """Corrupting everything that is known from a time on, outside the tape too, changes nothing written before it."""
     for world in worlds(COUNT // 2):
         check_no_future(world, to_rules(world.plan.rules))
 
@@ -318,7 +320,9 @@ def test_no_future() -> None:
 def test_no_shipped_rule_sees_the_future(name: str) -> None:
     rules = prepare([(SHIPPED[name], SHIPPED[name].values({}), 0)])
     acted = 0
-    for world in worlds(max(COUNT // 4, 12)):
+    for drawn in worlds(max(COUNT // 4, 12)):
+        plan = informing(drawn.plan, rules.signals, rules.events, drawn.market.bars) if rules.needs_feed else drawn.plan
+        world = replace(drawn, plan=plan)
         check_no_future(world, rules)
         tape = to_tape(world.market, world.plan.stop_ms)
         acted += tape is not None and len(replay_tape(tape, world.plan, rules).actions)
@@ -379,6 +383,7 @@ def batch_of(world: World) -> tuple[Any, ...]:
             for bar in world.market.bars[:: max(1, len(world.market.bars) // 3)]
         ]
     )
+    rules = rules.fed(tape.time_ms, to_outside(plan))
     kernel_plan = to_terms(plan).plan(rules, next_open=plan.reaction == "next_open")
     return market_of(tape), kernel_plan, rules, entries
 

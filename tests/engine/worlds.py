@@ -14,6 +14,7 @@ from random import Random
 from types import SimpleNamespace
 
 from harness import RULES
+from outside_worlds import draw_outside
 
 from backtest.engine import oracle
 from backtest.schema import VERBS
@@ -79,6 +80,7 @@ def draw_world(seed: int, bars: int | None = None) -> World:
         posted = max(1, margin_for(hold, tiers, r.choice(r.choice(prices)[1:4])) + r.choice((-1, 0, 0, 1)))
     bars_drawn = draw_bars(r, prices, start_ms, interval_ms)
     plan = draw_plan(r, count, start_ms, interval_ms, posted, hold)
+    plan = draw_outside(Random(f"outside {seed}"), plan, count, start_ms, interval_ms, first)
     if r.random() < 0.3:
         plan = replace(plan, baseline_liquidation_ms=r.choice(bars_drawn).time_ms)
     plan = replace(

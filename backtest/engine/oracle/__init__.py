@@ -18,6 +18,7 @@ from backtest.engine.oracle.model import (
     Transfer,
     Wake,
 )
+from backtest.engine.oracle.outside import Reading, Statement
 from backtest.engine.oracle.run import replay
 from backtest.engine.oracle.tables import load_tiers
 
@@ -27,10 +28,12 @@ __all__ = [
     "Fill",
     "Market",
     "Plan",
+    "Reading",
     "Result",
     "RuleUse",
     "ScriptedAction",
     "State",
+    "Statement",
     "TierRow",
     "Transfer",
     "Wake",

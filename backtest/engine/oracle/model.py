@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-THRESHOLD_WAKES = ("buffer_below", "margin_ratio_above", "headroom_below")
-OPEN_WAKES = ("every", "every_bar", "on_fill", "on_funding", "on_arrival")
+from backtest.engine.oracle.outside import Readings, Statements
+
+THRESHOLD_WAKES = ("buffer_below", "margin_ratio_above", "headroom_below", "liq_bps_below", "liq_atr_below")
 
 
 class Bar(NamedTuple):
@@ -44,10 +46,11 @@ class Market:
 
 @dataclass(frozen=True)
 class Wake:
-    """When a rule is called: `value` is the threshold, or the hours of `every`."""
+    """When a rule is called: `value` is the threshold, or hours; `name` the signal or the kind of event."""
 
     kind: str
     value: Decimal | None = None
+    name: str = ""
 
 
 @dataclass
@@ -83,6 +86,9 @@ class State:
     wake: int
     layers: int
     memory: list[float]
+    signals: list[float] = field(default_factory=lambda: [math.nan] * 8)
+    hours_to_event: list[float] = field(default_factory=lambda: [math.inf] * 4)
+    hours_since_event: list[float] = field(default_factory=lambda: [math.inf] * 4)
 
 
 @dataclass(frozen=True)
@@ -94,6 +100,8 @@ class RuleUse:
     params: Any
     wakes: tuple[Wake, ...]
     cooldown_ms: int = 0
+    signals: tuple[str, ...] = ()
+    events: tuple[str, ...] = ()
 
 
 class ScriptedAction(NamedTuple):
@@ -135,6 +143,8 @@ class Plan:
     baseline_liquidation_ms: int | None = None
     baseline_exit_ms: int | None = None
     liquidation: bool = True
+    signals: Mapping[str, Readings] = field(default_factory=dict)
+    events: Mapping[str, Statements] = field(default_factory=dict)
 
 
 class Transfer(NamedTuple):

@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 from backtest.engine.oracle.account import Account
 from backtest.engine.oracle.model import Wake
-from backtest.engine.oracle.numbers import E8
-from backtest.engine.oracle.position import Figures, Position
+from backtest.engine.oracle.numbers import E8, ceil_div, e8, float_e8
+from backtest.engine.oracle.position import Position
 
-Condition = Callable[[Figures], bool]
+BPS = 10**4
+RANGE_LIMIT = 9 * 10**10
 LIQUIDATION = (-1, -1)  # sorts before every (rule, wake)
 
 
@@ -22,15 +23,42 @@ class Crossing(NamedTuple):
     what: tuple[int, int]
 
 
-def condition(wake: Wake) -> Condition:
-    """Give the test of a threshold wake, by cross multiplication: nothing is rounded."""
+class Condition(NamedTuple):
+    """Whether something holds at a mark with the account as it is, and whether a turn is sought over the mark alone."""
+
+    holds: Callable[[Account, int], bool]
+    over_mark: bool = False
+
+
+def condition(wake: Wake, true_range: float) -> Condition:
+    """Give the test of a threshold wake, by cross multiplication: nothing is rounded.
+
+    `true_range` is the signal of a distance in true ranges, as it is known now.
+    """
     assert wake.value is not None, f"{wake.kind} needs a threshold"
     top, bottom = wake.value.as_integer_ratio()
-    if wake.kind == "buffer_below":
-        return lambda f: f.buffer_base > 0 and f.headroom * bottom <= top * f.buffer_base
-    if wake.kind == "margin_ratio_above":
-        return lambda f: f.equity <= 0 or f.maintenance * bottom >= top * f.equity
-    return lambda f: f.headroom * bottom <= top * E8
+    if wake.kind == "liq_bps_below":
+        return Condition(lambda a, mark: a.liquidated(against(a, mark, ceil_div(mark * top, bottom * BPS))), True)
+    if wake.kind == "liq_atr_below":
+        if not 0 <= true_range < RANGE_LIMIT:
+            return Condition(lambda a, mark: False, True)
+        way = ceil_div(e8(wake.value) * float_e8(true_range), E8)
+        return Condition(lambda a, mark: a.liquidated(against(a, mark, way)), True)
+
+    def holds(account: Account, mark: int) -> bool:
+        f = account.figures(mark)
+        if wake.kind == "buffer_below":
+            return f.buffer_base > 0 and f.headroom * bottom <= top * f.buffer_base
+        if wake.kind == "margin_ratio_above":
+            return f.equity <= 0 or f.maintenance * bottom >= top * f.equity
+        return f.headroom * bottom <= top * E8
+
+    return Condition(holds)
+
+
+def against(account: Account, mark: int, way: int) -> int:
+    """Move a mark against the position: by the mark itself at most, and never under 1e-8."""
+    return max(mark - account.position.side * min(way, mark), 1)
 
 
 def pieces(position: Position, start: int, end: int) -> Iterator[tuple[int, int]]:
@@ -42,6 +70,17 @@ def pieces(position: Position, start: int, end: int) -> Iterator[tuple[int, int]
     return pairwise(points)
 
 
+def halve(holds: Callable[[int], bool], start: int, end: int) -> int:
+    """Halve the way from `start` (it does not hold) to `end` (it holds) over the mark; give where it holds."""
+    while abs(end - start) > 1:
+        middle = (start + end) // 2
+        if holds(middle):
+            end = middle
+        else:
+            start = middle
+    return end
+
+
 def bisect(holds: Callable[[int], bool], qty: int, start: int, end: int) -> int:
     """Give the first mark from `start` (it does not hold) to `end` (it holds) at which it holds.
 
@@ -50,13 +89,7 @@ def bisect(holds: Callable[[int], bool], qty: int, start: int, end: int) -> int:
     k, the end itself is given.
     """
     if end > start:
-        while end - start > 1:
-            middle = (start + end) // 2
-            if holds(middle):
-                end = middle
-            else:
-                start = middle
-        return end
+        return halve(holds, start, end)
 
     def top(k: int) -> int:
         return min(start, ((k + 1) * E8 - 1) // qty)
@@ -83,25 +116,25 @@ def first_crossing(
     start, end = leg
     conditions = list(wakes)
     if liquidation == "crossing":
-        conditions.append((LIQUIDATION, _liquidated))
+        conditions.append((LIQUIDATION, Condition(Account.liquidated)))
     for first, last in pieces(account.position, start, end):
-        at_first, at_last = account.figures(first), account.figures(last)
         found = []
-        for what, holds in conditions:
-            if holds(at_first):
+        for what, sought in conditions:
+            if sought.holds(account, first):
                 found.append(Crossing(first, what))
-            elif holds(at_last):
-                found.append(Crossing(_turn(account, holds, first, last), what))
-        if liquidation == "end" and last == end and at_last.liquidated:
+            elif sought.holds(account, last):
+                found.append(Crossing(_turn(account, sought, first, last), what))
+        if liquidation == "end" and last == end and account.liquidated(last):
             found.append(Crossing(end, LIQUIDATION))
         if found:
             return min(found, key=lambda crossing: (abs(crossing.mark - start), crossing.what))
     return None
 
 
-def _liquidated(figures: Figures) -> bool:
-    return figures.liquidated
+def _turn(account: Account, sought: Condition, start: int, end: int) -> int:
+    def holds(mark: int) -> bool:
+        return sought.holds(account, mark)
 
-
-def _turn(account: Account, holds: Condition, start: int, end: int) -> int:
-    return bisect(lambda mark: holds(account.figures(mark)), account.position.qty, start, end)
+    if sought.over_mark:
+        return halve(holds, start, end)
+    return bisect(holds, account.position.qty, start, end)

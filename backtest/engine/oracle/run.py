@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ from backtest.engine.oracle.forced import force_close
 from backtest.engine.oracle.model import THRESHOLD_WAKES, Action, Market, Plan, Result, Wake
 from backtest.engine.oracle.numbers import E8, e8
 from backtest.engine.oracle.outcome import HOUR_MS, Exposure, Story, outcome_of
+from backtest.engine.oracle.outside import Outside
 from backtest.engine.oracle.path import LIQUIDATION, condition, first_crossing, pieces
 from backtest.engine.oracle.position import Position, exact_rows
 from backtest.engine.oracle.state import RuleMemory, state_of
@@ -59,7 +61,8 @@ class _Run:
         self.desk = Desk(self.account, plan)
         self.memories = [RuleMemory() for _ in plan.rules]
         wakes = [((r, w), wake) for r, rule in enumerate(plan.rules) for w, wake in enumerate(rule.wakes)]
-        self.thresholds = {key: condition(wake) for key, wake in wakes if wake.kind in THRESHOLD_WAKES}
+        self.outside = Outside(plan.signals, plan.events)
+        self.thresholds = [(key, wake) for key, wake in wakes if wake.kind in THRESHOLD_WAKES]
         self.open_wakes = [(key, wake) for key, wake in wakes if wake.kind not in THRESHOLD_WAKES]
         self.waiting: list[Key] = []  # next_open: wakes that held on the path of the bar before
         self.waiting_from_ms = 0
@@ -195,12 +198,19 @@ class _Run:
                 self._act(bar, checked(Request(*action[1:]), "script"), Scene(at, bar.trade_open, bar.time_ms))
 
     def _strikes(self, wake: Wake, previous_ms: int, time_ms: int) -> bool:
-        """Say whether a multiple of the hours of `every` since the entry fell after the bar before, up to this one."""
-        if wake.kind != "every" or wake.value is None:
+        """Say whether the moment of a wake (a multiple of the hours of `every` since the entry, a change of a signal,
+        a time before or after an event) came after the bar before, up to this one."""
+        if wake.kind == "signal":
+            return self.outside.fires(wake.name, previous_ms, time_ms)
+        if wake.value is None:
             return False
-        period_ms = int(wake.value * HOUR_MS)
+        ms = int(wake.value * HOUR_MS)
+        if wake.kind == "before_event":
+            return self.outside.comes_near(wake.name, ms, previous_ms, time_ms)
+        if wake.kind == "after_event":
+            return self.outside.has_passed(wake.name, ms, previous_ms, time_ms)
         entry_ms = self.plan.entry_ms
-        return (time_ms - entry_ms) // period_ms > (previous_ms - entry_ms) // period_ms
+        return wake.kind == "every" and (time_ms - entry_ms) // ms > (previous_ms - entry_ms) // ms
 
     # --- rules ---------------------------------------------------------------------------------------------------
 
@@ -214,6 +224,7 @@ class _Run:
         state = state_of(
             self.account,
             memory,
+            (use, self.outside),
             mark=mark,
             time_ms=bar.time_ms,
             entry_ms=self.plan.entry_ms,
@@ -289,7 +300,10 @@ class _Run:
         if self.plan.side < 0:
             adverse, other = other, adverse
         self.waiting_from_ms = bar.time_ms + self.market.interval_ms
-        pending = dict(self.thresholds)
+        pending = {
+            key: condition(wake, self.outside.value(wake.name, bar.time_ms) if wake.name else math.nan)
+            for key, wake in self.thresholds
+        }
         self._leg(bar, bar.mark_open, adverse, pending, at_open=True)
         if not self.over:
             self._leg(bar, adverse, other, pending, at_open=False)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from backtest.engine.oracle.account import Account
-from backtest.engine.oracle.model import State
+from backtest.engine.oracle.model import RuleUse, State
 from backtest.engine.oracle.numbers import E8
+from backtest.engine.oracle.outside import Outside
 
 HOUR_MS = 3_600_000
 
@@ -30,10 +32,25 @@ def natural(units: int) -> float:
     return float(units) / 1e8
 
 
+def padded(values: Iterable[float], size: int, unknown: float) -> list[float]:
+    """Fill a list up with what is not known."""
+    known = list(values)
+    return known + [unknown] * (size - len(known))
+
+
 def state_of(
-    account: Account, memory: RuleMemory, *, mark: int, time_ms: int, entry_ms: int, entry_qty: int, wake: int
+    account: Account,
+    memory: RuleMemory,
+    told: tuple[RuleUse, Outside],
+    *,
+    mark: int,
+    time_ms: int,
+    entry_ms: int,
+    entry_qty: int,
+    wake: int,
 ) -> State:
-    """Describe the account at a mark to one rule."""
+    """Describe the account at a mark to one rule, and what it reads of signals and events."""
+    use, outside = told
     position, balances = account.position, account.balances
     figures = account.figures(mark)
     last_ms = memory.last_action_ms
@@ -67,4 +84,7 @@ def state_of(
         wake=wake,
         layers=0,
         memory=memory.numbers,
+        signals=padded((outside.value(name, time_ms) for name in use.signals), 8, math.nan),
+        hours_to_event=padded((outside.hours_to(kind, time_ms) for kind in use.events), 4, math.inf),
+        hours_since_event=padded((outside.hours_since(kind, time_ms) for kind in use.events), 4, math.inf),
     )

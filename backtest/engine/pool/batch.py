@@ -30,7 +30,7 @@ from backtest.engine.pool.forms import (
 from backtest.engine.pool.market import PoolMarket
 from backtest.engine.pool.replay import blank_pool_runs, replay_pools
 from backtest.engine.state import MEMORY_SIZE, STATE_DTYPE
-from backtest.errors import InvariantError
+from backtest.errors import InvariantError, RuleError
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,9 @@ def pool_plan(terms: Terms, form: Form, market: PoolMarket, rules: Rules, **swit
         raise InvariantError.at("pool", f"{count} core legs", "several need cross margin and linear contracts")
     if form.collaterals and (not cross or inverse[0]):
         raise InvariantError.at("pool", "collateral", "needs cross margin and linear contracts")
+    if rules.needs_feed or rules.has_distance:
+        what = "waits for a signal, an event or a distance to liquidation"
+        raise RuleError.at("strategy", what, "which a run with several legs does not know")
     base = terms.plan(rules, **switches)
     plan = np.zeros(1, POOL_PLAN)[0]
     for name in base.dtype.names:
