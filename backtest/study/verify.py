@@ -18,7 +18,7 @@ from backtest.engine import oracle
 from backtest.engine.batch import Batch
 from backtest.engine.plan import NONE
 from backtest.engine.replay import BUFFER_NONE
-from backtest.engine.rules import Rule
+from backtest.engine.rules import Rule, Wake
 from backtest.study.config import Study
 from backtest.study.jobs import Job
 from backtest.study.outcomes import REFUSED
@@ -149,17 +149,20 @@ def oracle_rules(job: Job, rules: Mapping[str, Rule]) -> tuple[oracle.RuleUse, .
     """Give a job's rules as the oracle takes them: the author's functions, wakes with their values filled in."""
     uses = []
     for (name, values), cooldown_ms in zip(job.rules.names, job.rules.cooldown_ms.tolist(), strict=False):
-        wakes = []
-        for wake in rules[name].wakes:
-            value = values[wake.value] if isinstance(wake.value, str) else wake.value
-            if value is None:
-                wakes.append(oracle.Wake(wake.kind))
-            elif wake.kind == "every":
-                wakes.append(oracle.Wake(wake.kind, Decimal(int(value)) / HOUR_MS))
-            else:
-                wakes.append(oracle.Wake(wake.kind, _decimal(float_to_e8(float(value)))))
-        uses.append(oracle.RuleUse(name, rules[name].function, SimpleNamespace(**values), tuple(wakes), cooldown_ms))
+        rule = rules[name]
+        wakes = tuple(_oracle_wake(wake, values) for wake in rule.wakes)
+        params = SimpleNamespace(**values)
+        uses.append(oracle.RuleUse(name, rule.function, params, wakes, cooldown_ms, rule.signals, rule.events))
     return tuple(uses)
+
+
+def _oracle_wake(wake: Wake, values: Mapping[str, float | bool]) -> oracle.Wake:
+    value = values[wake.value] if isinstance(wake.value, str) else wake.value
+    if value is None:
+        return oracle.Wake(wake.kind, None, wake.name)
+    if wake.kind == "every":
+        return oracle.Wake(wake.kind, Decimal(int(value)) / HOUR_MS)
+    return oracle.Wake(wake.kind, _decimal(float_to_e8(float(value))), wake.name)
 
 
 # --- the kernel's answer -------------------------------------------------------------------------------------------

@@ -9,6 +9,8 @@ A file has blocks; a block begins with its name at the left edge. `#` begins a c
     bars    hour open close mark_open mark_high mark_low [funding]
     rules   use wakes parameters [cooldown]                wakes: headroom_below=4.95|every=1
     script  bars verb amount target
+    signals name hour value                                value - is unknown
+    events  kind event known due                           due - is a cancellation
     transfers, fills, actions                              all expected rows, in order; no block: no rows expected
     outcome                                                only the figures named are compared
 
@@ -18,6 +20,7 @@ Figures carry the names of the outcome columns without `_e8`, `_e2` (natural num
 from __future__ import annotations
 
 import difflib
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -83,6 +86,8 @@ COLUMNS = {
     "bars": ("hour", "open", "close", "mark_open", "mark_high", "mark_low", "funding"),
     "rules": ("use", "wakes", "parameters", "cooldown"),
     "script": ("bars", "verb", "amount", "target"),
+    "signals": ("name", "hour", "value"),
+    "events": ("kind", "event", "known", "due"),
     "transfers": ("hour", "kind", "debit", "credit", "amount", "cause", "rule"),
     "fills": ("hour", "qty", "price", "cost", "mark", "cause", "rule"),
     "actions": ("hour", "bars", "rule", "verb", "amount", "mark", "status"),
@@ -244,7 +249,27 @@ def build_plan(scenario: Scenario) -> oracle.Plan:
             oracle.ScriptedAction(int(row["bars"]), VERBS.index(row["verb"]), float(row["amount"]), int(row["target"]))
             for row in scenario.tables["script"]
         ),
+        signals=_signals(scenario),
+        events=_events(scenario),
     )
+
+
+def _signals(scenario: Scenario) -> dict[str, tuple[oracle.Reading, ...]]:
+    """Give the rows of each signal; one that is not told has none."""
+    signals: dict[str, tuple[oracle.Reading, ...]] = defaultdict(tuple)
+    for row in scenario.tables["signals"]:
+        value = float("nan" if row["value"] == "-" else row["value"])
+        signals[row["name"]] += (oracle.Reading(scenario.ms(row["hour"]), value),)
+    return signals
+
+
+def _events(scenario: Scenario) -> dict[str, tuple[oracle.Statement, ...]]:
+    """Give what was said of each kind of event, in the order in which it was known; of one that is not told nothing."""
+    events: dict[str, tuple[oracle.Statement, ...]] = defaultdict(tuple)
+    for row in scenario.tables["events"]:
+        due_ms = None if row["due"] == "-" else scenario.ms(row["due"])
+        events[row["kind"]] += (oracle.Statement(row["event"], due_ms, scenario.ms(row["known"])),)
+    return events
 
 
 def rule_use(row: Row, functions: Mapping[str, Callable[..., Any]]) -> oracle.RuleUse:
