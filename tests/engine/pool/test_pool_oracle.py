@@ -86,6 +86,19 @@ def test_a_hedge_in_the_same_contract_is_not_deleveraging(share: str, hedged: st
             assert f"{expected[use] * 100:.4f}" == printed
 
 
+def test_a_whole_hedge_dies_of_its_margin_on_the_way_up() -> None:
+    """Hedged whole, equity stands still and both maintenances grow: dead at e / (2 m) - 1 = + 50 %."""
+    row = {"use": "hedge", "wakes": "on_fill", "parameters": "share=1,target=0", "cooldown": "99h"}
+    market, plan = falling_market(), long_with((rule_use(row, FUNCTIONS),))
+    bars = (market.instruments[0].bars[0], twin.PoolBar(HOUR_MS, *map(D, (100, 180, 100, 180, 100, 180))))
+    rising = replace(market, instruments=(replace(market.instruments[0], bars=bars),))
+    for engine in (twin.replay, run_kernel):
+        outcome = engine(rising, plan).outcome
+        assert outcome["cause"] == "hedge_margin"
+        assert 0 <= D(str(outcome["liquidation_price_e8"])) / 10**8 - 150 <= D(80) / 2**20
+        assert engine(market, plan).outcome["liquidated"] is False
+
+
 def as_pool(market: oracle.Market, plan: oracle.Plan) -> tuple[twin.PoolMarket, twin.PoolPlan]:
     """Give a run of one position as a run with one leg."""
     bars = tuple(twin.PoolBar(*bar, bar.mark_open) for bar in market.bars)
