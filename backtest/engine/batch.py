@@ -98,12 +98,14 @@ def larger_book(book: AnyBook, make: Callable[[int, int], AnyBook], run: int) ->
     return larger
 
 
-def _shifted(plan: Any, rows: int) -> Any:
-    """Give a plan whose feed begins after so many other rows."""
+def agenda_of(plan: Any, rules: Rules, script: Rows | None) -> tuple[Rows, Any]:
+    """Put a script before the feed; give both as one table, and the plan whose feed begins after the script."""
+    if script is None or not len(script):
+        return rules.feed.rows, plan
     plan = plan.copy()
     for name in ("wake_rows", "slot_rows"):
-        plan[name] += rows
-    return plan
+        plan[name] += len(script)
+    return np.concatenate((script, rules.feed.rows)).astype(SCRIPT_ROW), plan
 
 
 def replay_batch(
@@ -129,9 +131,7 @@ def replay_batch(
     queue = np.zeros((QUEUE_ROWS, 3), np.int64)
     state = blank_state()
     runs = blank_runs()
-    agenda = rules.feed.rows
-    if script is not None and len(script):
-        agenda, plan = np.concatenate((script, agenda)).astype(SCRIPT_ROW), _shifted(plan, len(script))
+    agenda, plan = agenda_of(plan, rules, script)
     book = _book(book_rows, int(record))  # pages that nothing is written to cost nothing
     first = 0
     while first < len(entries):

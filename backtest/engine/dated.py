@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -13,10 +13,16 @@ from backtest.engine.plan import DATED, LAST_EVENT, LIQ_ATR_BELOW, NEXT_EVENT
 from backtest.engine.rules import EVENTS_MAX, SIGNALS_MAX
 
 if TYPE_CHECKING:
-    from backtest.engine.actions import Desk
     from backtest.engine.ledger import Plan, Run
 
 HOUR_MS = 3_600_000.0
+
+
+class Desk(Protocol):
+    """A desk as far as the feed lies on it."""
+
+    @property
+    def agenda(self) -> Any: ...  # records of plan.SCRIPT_ROW
 
 
 @inner

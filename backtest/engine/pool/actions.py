@@ -27,6 +27,7 @@ from backtest.engine.actions import (
 )
 from backtest.engine.arithmetic import E8, mul_ceil, mul_floor, to_fixed
 from backtest.engine.compile import inner
+from backtest.engine.dated import tell
 from backtest.engine.ledger import record_action
 from backtest.engine.pool.books import buy_coin, coin_for, price_of_coin, transfer
 from backtest.engine.pool.forms import QUOTE
@@ -237,6 +238,8 @@ def call_rule(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, entry: A
     rule = plan.wake_rule[wake]
     s = desk.state[0]
     fill_state(market, plan, desk, run, s, rule, plan.wake_index[wake])
+    if plan.feed:
+        tell(plan, desk, run, s, rule)
     for k in range(desk.memory.shape[1]):
         s.memory[k] = desk.memory[rule, k]
     wish = desk.rules[rule](s, desk.params[rule])

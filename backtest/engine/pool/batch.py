@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from backtest.engine import cells as at
-from backtest.engine.batch import CHUNK_RUNS, KEEP, QUEUE_ROWS, Batch, Keep, Rows, Terms, larger_book
+from backtest.engine.batch import CHUNK_RUNS, KEEP, QUEUE_ROWS, Batch, Keep, Rows, Terms, agenda_of, larger_book
 from backtest.engine.compiled import Rules
 from backtest.engine.ledger import ACTION_ROW
-from backtest.engine.plan import SCRIPT_ROW
 from backtest.engine.pool.forms import (
     CORE,
     CORE_MAX,
@@ -29,7 +28,7 @@ from backtest.engine.pool.forms import (
 )
 from backtest.engine.pool.market import PoolMarket
 from backtest.engine.pool.replay import blank_pool_runs, replay_pools
-from backtest.engine.state import MEMORY_SIZE, STATE_DTYPE
+from backtest.engine.state import MEMORY_SIZE, blank_state
 from backtest.errors import InvariantError, RuleError
 
 
@@ -74,9 +73,9 @@ def pool_plan(terms: Terms, form: Form, market: PoolMarket, rules: Rules, **swit
         raise InvariantError.at("pool", f"{count} core legs", "several need cross margin and linear contracts")
     if form.collaterals and (not cross or inverse[0]):
         raise InvariantError.at("pool", "collateral", "needs cross margin and linear contracts")
-    if rules.needs_feed or rules.has_distance:
-        what = "waits for a signal, an event or a distance to liquidation"
-        raise RuleError.at("strategy", what, "which a run with several legs does not know")
+    if rules.has_distance:
+        what = "a rule waits for a distance to liquidation, which a run with several legs has in many directions"
+        raise RuleError.at("strategy", what, "wait for a buffer")
     base = terms.plan(rules, **switches)
     plan = np.zeros(1, POOL_PLAN)[0]
     for name in base.dtype.names:
@@ -133,15 +132,15 @@ def replay_pool_batch(
     outcomes = np.zeros(len(entries), POOL_OUTCOME)
     memory = np.zeros((at.RULES_MAX, MEMORY_SIZE))
     queue = np.zeros((QUEUE_ROWS, 3), np.int64)
-    state = np.zeros(1, STATE_DTYPE)
-    script = np.zeros(0, SCRIPT_ROW) if script is None else script
+    state = blank_state()
+    agenda, plan = agenda_of(plan, rules, script)
     scratch: Sequence[Any] = [np.zeros(len(market.inverse), np.int64) for _ in range(6)]
     runs = blank_pool_runs()
     book = _book(book_rows, int(record))
     first = 0
     while first < len(entries):
         last = min(first + CHUNK_RUNS, len(entries))
-        desk = PoolDesk(book, queue, rules.functions, rules.params, state, memory, script, runs, *scratch)
+        desk = PoolDesk(book, queue, rules.functions, rules.params, state, memory, agenda, runs, *scratch)
         done = replay_pools(market, plan, desk, entries, outcomes, first, last, KEEP.index(keep))
         if done < last:
             book = larger_book(book, _book, done)

@@ -78,6 +78,7 @@ POOL_RUN = np.dtype(
             *_names("before_path_high", "before_path_low", "paired_high", "paired_low", "paired_done"),
             *_names("baseline_qty", "baseline_liq_bar", "baseline_exit_bar", "entered_bar", "funded", "old_wallet"),
             *_names("day", "day_sent", "queue_head", "queue_tail", "script_at", "called", "pending", "bars_visited"),
+            *_names("feed_due"),
             *_names("breached", "forced", "spent"),  # bit masks over the units
             ("qty", "i8", (SLOTS_MAX,)),
             ("cost", "i8", (SLOTS_MAX,)),
@@ -96,6 +97,8 @@ POOL_RUN = np.dtype(
             ("rule_actions", "i8", (at.RULES_MAX,)),
             ("rule_last_ms", "i8", (at.RULES_MAX,)),
             ("wake_due_ms", "i8", (at.WAKES_MAX,)),
+            ("wake_at", "i8", (at.WAKES_MAX,)),
+            ("wake_way", "i8", (at.WAKES_MAX,)),
         ],
     )
 )
@@ -138,7 +141,7 @@ class PoolDesk(NamedTuple):
     params: npt.NDArray[np.float64]  # (RULES_MAX, p)
     state: Any  # (1,) record of state.STATE_DTYPE
     memory: npt.NDArray[np.float64]  # (RULES_MAX, MEMORY_SIZE)
-    script: Any  # (s,) records of plan.SCRIPT_ROW
+    agenda: Any  # (s + f,) records of plan.SCRIPT_ROW: scripted actions, then the feed
     runs: Any  # (2,) records of POOL_RUN: the one in use and a blank one
     marks: npt.NDArray[np.int64]  # (i,) mark of each instrument
     bases: npt.NDArray[np.int64]  # (i,) price of each instrument before slippage

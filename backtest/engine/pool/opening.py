@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from backtest.engine import cells as at
 from backtest.engine.compile import inner
+from backtest.engine.dated import is_dated, note_due
 from backtest.engine.liquidation import BY_FUNDING, BY_PRICE, BY_TIER_CHANGE, R_CLOSED, R_HORIZON, RUNNING
 from backtest.engine.opening import is_woken
-from backtest.engine.plan import THRESHOLDS
+from backtest.engine.plan import DATED, THRESHOLDS
 from backtest.engine.pool.actions import bring, call_rule, perform
 from backtest.engine.pool.books import count_opens, keep_pair, transfer
 from backtest.engine.pool.forced import end_breach, end_run, liquidate, price_cause, test_after_action
@@ -192,8 +193,8 @@ def call_remembered(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, en
 def play_script(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, entry: Any, bar: int) -> None:
     """Do the scripted actions of this bar."""
     stop = entry.script_stop
-    while run.reason == RUNNING and run.script_at < stop and desk.script[run.script_at].bars <= bar - run.entry_bar:
-        row = desk.script[run.script_at]
+    while run.reason == RUNNING and run.script_at < stop and desk.agenda[run.script_at].bars <= bar - run.entry_bar:
+        row = desk.agenda[run.script_at]
         run.script_at += 1
         if perform(market, plan, desk, run, entry, (row.verb, row.amount, row.target), plan.no_rule):
             after_action(market, plan, desk, run, entry)
@@ -224,6 +225,8 @@ def at_open(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, entry: Any
     else:
         play_script(market, plan, desk, run, entry, bar)
     call_woken(market, plan, desk, run, entry, bar, arrived, filled)
+    if plan.feed:
+        note_due(plan, desk, run)
     test_after_action(market, plan, desk, run, entry)
     if bar == run.baseline_liq_bar:
         run.baseline_qty = quantity(market, plan, run)
@@ -246,10 +249,13 @@ def quantity(market: PoolMarket, plan: Plan, run: Run) -> int:
 def call_woken(
     market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, entry: Any, bar: int, arrived: bool, filled: bool
 ) -> None:
-    """Call the rules woken by arrival, funding, fill or clock at this open, in list order."""
+    """Call the rules woken by arrival, funding, fill, clock or the feed at this open, in list order."""
     funded = run.entered_bar == bar and run.funded == 1 and bar > run.entry_bar
     for wake in range(plan.wake_count):
         if run.reason != RUNNING:
             return
-        if plan.wake_kind[wake] >= THRESHOLDS and is_woken(plan, run, wake, funded, arrived, filled):
+        if plan.wake_kind[wake] < THRESHOLDS:
+            continue
+        dated = plan.wake_kind[wake] >= DATED
+        if is_dated(plan, desk, run, wake) if dated else is_woken(plan, run, wake, funded, arrived, filled):
             wake_at_open(market, plan, desk, run, entry, wake)

@@ -14,6 +14,7 @@ import numpy as np
 from backtest.engine import cells as at
 from backtest.engine.arithmetic import INT64_MAX, mul_div_floor, mul_floor
 from backtest.engine.compile import inner, jit
+from backtest.engine.dated import begin_feed
 from backtest.engine.exposure import hours_e2
 from backtest.engine.liquidation import R_DATA_END, R_LIQUIDATED, R_REFUSED, RUNNING
 from backtest.engine.plan import NONE
@@ -140,6 +141,8 @@ def begin(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, entry: Any) 
         run.baseline_liq_bar = first_bar_at(market, entry.baseline_liquidation_ms, bar)
     if entry.baseline_exit_ms >= 0:
         run.baseline_exit_bar = first_bar_at(market, entry.baseline_exit_ms, bar)
+    if plan.feed:
+        begin_feed(plan, desk, run)
     enter_legs(market, plan, desk, run, entry)
     return NONE
 
@@ -242,6 +245,7 @@ def blank_pool_runs() -> Any:
     ):
         blank[name] = NONE
     blank["min_buffer"] = BUFFER_NONE
+    blank["feed_due"] = INT64_MAX
     return runs
 
 

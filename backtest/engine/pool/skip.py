@@ -23,7 +23,7 @@ def next_due(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, entry: An
     """Give the first bar, from this one on, at whose open something is scheduled beside the events of a segment."""
     if run.pending or plan.every_bar:
         return bar
-    due = entry.exit_bar
+    due = min(entry.exit_bar, run.feed_due)
     for baseline in (run.baseline_liq_bar, run.baseline_exit_bar):
         if baseline >= bar:
             due = min(due, baseline)
@@ -32,7 +32,7 @@ def next_due(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, entry: An
     if run.queue_head < run.queue_tail:
         due = min(due, first_bar_at(market, desk.queue[run.queue_head % len(desk.queue), 0], bar))
     if run.script_at < entry.script_stop:
-        due = min(due, run.entry_bar + desk.script[run.script_at].bars)
+        due = min(due, run.entry_bar + desk.agenda[run.script_at].bars)
     for wake in range(plan.wake_count):
         if plan.wake_kind[wake] == EVERY:
             due = min(due, first_bar_at(market, run.wake_due_ms[wake], bar))
