@@ -59,13 +59,13 @@ def dry_run(study: Study, lake_root: Path, where: str) -> DryRun:
     symbols = [
         {
             "symbol": data.symbol,
-            "bars": len(data.result.tape.time_ms),
-            "first": time_text(int(data.result.tape.time_ms[0])),
-            "last": time_text(int(data.result.tape.time_ms[-1])),
-            "holes": len(data.result.holes),
+            "bars": len(data.times_ms),
+            "first": time_text(int(data.times_ms[0])),
+            "last": time_text(int(data.times_ms[-1])),
+            "holes": sum(len(one.result.holes) for one in data.instruments),
             "entries": len(data.entries.rows),
             "without a bar": int((data.entries.rows["entry_bar"] < 0).sum()),
-            "tier tables": len(data.tiers),
+            "tier tables": sum(len(one.tiers) for one in data.instruments),
         }
         for data in loaded
     ]
@@ -143,14 +143,14 @@ def _report_input(
     reproduce: list[str],
     others: dict[str, pa.Table],
 ) -> ReportInput:
-    sources = {source.name for data in loaded for entry in data.result.entries for source in entry.sources}
+    files = [entry for data in loaded for one in data.instruments for entry in one.result.entries]
     return ReportInput(
         study=resolved(study),
         outcomes=outcomes,
         coverage=evidence.coverage(loaded),
         assumptions=assumptions(study, outcomes),
         reproduce=reproduce,
-        synthetic=any(name.startswith("SYNTHETIC") for name in sources),
+        synthetic=any(source.name.startswith("SYNTHETIC") for entry in files for source in entry.sources),
         runs=SingleRuns(study, loaded, all_jobs, outcomes),
         sensitivity=others,
         volatility=evidence.volatility(loaded),

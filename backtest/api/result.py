@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from backtest.study.story import Story
+    from backtest.study.telling import AnyStory
 
 LAKE = Path("datasets/lake")
 STUDY_FILE = "study.toml"
@@ -105,7 +105,7 @@ class Result:
             kept = self._results.ledger(run_id)
             return kept or replayed_ledger(self.study, data, study_jobs(self.study, WHERE), outcome)
 
-        def story() -> Story:
+        def story() -> AnyStory:
             from backtest.study.explain import explain
 
             return explain(self._results, run_id, self._lake).story

@@ -10,11 +10,8 @@ from typing import TYPE_CHECKING, Any
 from backtest.api.plots import plotly_figure
 from backtest.api.tables import frame
 from backtest.engine.batch import Terms
-from backtest.study.equity import equity_curve
-from backtest.study.narrate import narrate
 from backtest.study.runner import SymbolData
-from backtest.study.story import Story
-from backtest.study.trace import life, trace
+from backtest.study.telling import AnyStory, bars, equity, narrate
 from backtest.units import E8
 
 if TYPE_CHECKING:
@@ -35,7 +32,7 @@ class Run:
         data: SymbolData,
         terms: Terms,
         ledger: Callable[[], Mapping[str, pa.Table]],
-        story: Callable[[], Story],
+        story: Callable[[], AnyStory],
     ) -> None:
         self.outcome = dict(outcome)
         self._data, self._terms, self._read_ledger, self._read_story = data, terms, ledger, story
@@ -80,7 +77,7 @@ class Run:
         """
         import pandas as pd
 
-        curve = equity_curve(self._data, self.outcome, self.ledger["transfers"], self.ledger["fills"])
+        curve = equity(self._data, self.outcome, self.ledger)
         index = pd.to_datetime(curve.time_ms, unit="ms", utc=True).rename("time")
         return pd.Series(curve.equity_e8 / E8, index=index, name="equity")
 
@@ -109,9 +106,7 @@ class Run:
     @cached_property
     def bars(self) -> pa.Table:
         """The run bar by bar up to its end: marks, quantity, margins, liquidation price, margin ratio, buffer."""
-        tape = self._data.result.tape
-        lived = life(tape, self.outcome, self.ledger["transfers"], self.ledger["fills"])
-        return trace(tape, self._data.market, self._terms, lived)
+        return bars(self._data, self._terms, self.outcome, self.ledger)
 
     def plot(self) -> go.Figure:
         """Draw mark and liquidation price, margin ratio, and equity against margins over time."""

@@ -14,7 +14,7 @@ from backtest.errors import IntegrityError, Problem, UsageError
 
 if TYPE_CHECKING:
     from backtest.study.reproduce import Sampled, Verification
-    from backtest.study.story import Story
+    from backtest.study.telling import AnyStory
 
 Debug = Annotated[
     bool, typer.Option("--debug", help="Call the rules in plain Python, so that breakpoint() in one works.")
@@ -35,9 +35,9 @@ def explain(
         _plain_python()
     from backtest.report.story import resampled
     from backtest.study.explain import explain as explained
-    from backtest.study.narrate import facts, narrate, numbers
     from backtest.study.reproduce import PARTS
     from backtest.study.results import open_results
+    from backtest.study.telling import facts, narrate, numbers
 
     results = open_results(folder)
     found = explained(results, run_id, lake, debug=debug)
@@ -81,7 +81,7 @@ def what_if(
     """Tell one position's story without a rule and with it."""
     if debug:
         _plain_python()
-    from backtest.study.narrate import facts, narrate
+    from backtest.study.telling import facts, narrate
     from backtest.study.what_if import Position, parse_rule
     from backtest.study.what_if import what_if as stories_of
 
@@ -104,7 +104,7 @@ def _plain_python() -> None:
     os.environ["BACKTEST_JIT"] = "0"
 
 
-def _print_ends(stories: list[Story]) -> None:
+def _print_ends(stories: list[AnyStory]) -> None:
     from backtest.units import E8, time_text
 
     rows = []

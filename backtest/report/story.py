@@ -45,11 +45,25 @@ def scope(model: Model) -> str:
         opened = f"{plural(len(entries['list']), 'position')} of a list"
     signals = [one for one in study.get("regime", []) if "enter" in one]
     opened += "".join(f", while {one['name']} is {' or '.join(one['enter'])}" for one in signals)
+    hedges = ", ".join(f"{layer['use']} at {layer['leverage']}×" for layer in study.get("layer", []))
+    opened += ", all symbols in one account" if entries.get("basket") else ""
+    opened += f", hedges {hedges}" if hedges else ""
     runs = plural(model.input.outcomes.num_rows, "run")
     return (
         f"{market['venue'].capitalize()} {', '.join(market['symbols'])}, {date(time_ms(market['start']))} to "
         f"{date(time_ms(market['stop']))}: {opened}, "
         f"{entries['margin_mode']} margin, held {entries['horizon']}; {runs}."
+    )
+
+
+def possible(summary: Summary) -> str | None:
+    """Say how many liquidations are possible only, where several marks leave that open; else null."""
+    hold = summary.baseline.intrabar
+    if all(one.liquidated_possible == 0 for s in summary.strategies for one in (s.intrabar, s.next_open)):
+        return None
+    return (
+        f"{number(hold.liquidated_possible)} of {number(hold.liquidated)} liquidations of hold are possible only: they "
+        "need the extremes of several marks in one bar to have come together."
     )
 
 

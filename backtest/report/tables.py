@@ -99,6 +99,7 @@ _DETAIL: tuple[tuple[Column, Callable[[Comparison], float | None], Callable[[flo
     (Column("Partial", "runs"), lambda r: r.liquidated_partial, number),
     (Column("Certain", "runs"), lambda r: r.liquidated_certain, number),
     (Column("Possible", "runs"), lambda r: r.liquidated_possible, number),
+    (Column("Layers", "liquidations of their own"), lambda r: r.layer_liquidations, number),
     (Column("Delayed", "pairs"), lambda r: r.delayed, number),
     (Column("Hastened", "pairs"), lambda r: r.hastened, number),
     (Column("Fewer", "points"), lambda r: r.fewer_liquidations_pct, lambda v: number(v, 1)),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from backtest.report.model import Summary
-from backtest.report.story import quote_unit, resampled
+from backtest.report.story import possible, quote_unit, resampled
 from backtest.report.tables import summary_grid
 from backtest.venues.tiers import is_dated
 
@@ -46,6 +46,8 @@ def summary_text(study: Mapping[str, Any], summary: Summary, *, color: bool = Fa
     console.print("Two figures: a bot that reacts inside the bar / one that acts at the next open.", style="dim")
     if not is_dated(tiers := study["market"]["tiers"]):
         console.print(f"Tiers: {tiers}, one table for all dates.", style="dim")
+    if (open_question := possible(summary)) is not None:
+        console.print(open_question, markup=False, highlight=False)
     if (made := resampled(study)) is not None:
         console.print(made, markup=False, highlight=False)
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"

@@ -91,12 +91,13 @@ def lock_hash() -> str:
 
 def decisions(study: Study, loaded: Sequence[SymbolData], all_jobs: Sequence[Job]) -> dict[str, str]:
     """Hash everything that decides the results, part by part."""
+    instruments = [one for data in loaded for one in data.instruments]
     tagged = [[data.entries.labels, {name: places.tolist() for name, places in data.tags.items()}] for data in loaded]
     return {
         "study": _sha256(study_json(study)),
-        "data": _sha256(json.dumps([entries_hash(data.result.entries) for data in loaded])),
+        "data": _sha256(json.dumps([entries_hash(one.result.entries) for one in instruments])),
         **({"regimes": _sha256(json.dumps(tagged))} if study.regimes else {}),
-        "tiers": _sha256(json.dumps([[_plain(table) for table in data.tiers] for data in loaded])),
+        "tiers": _sha256(json.dumps([[_plain(table) for table in one.tiers] for one in instruments])),
         "contracts": _sha256(json.dumps([_contracts(data) for data in loaded])),
         "rules": _sha256("".join(_rule_source(job) for job in all_jobs)),
         "engine": source_hash(),
@@ -109,6 +110,8 @@ def _plain(table: TierTable) -> list[Any]:
 
 
 def _contracts(data: SymbolData) -> list[Any]:
+    if data.pool is not None:
+        return [data.entries.rows[name].tolist() for name in ("leg_step_e8", "leg_min_notional_e8")]
     return [list(row) for row in data.entries.rows[["step_e8", "min_notional_e8"]].tolist()]
 
 

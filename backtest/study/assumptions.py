@@ -66,6 +66,32 @@ def _entries(study: Study) -> list[tuple[str, str]]:
     return said
 
 
+def _legs(study: Study) -> list[tuple[str, str]]:
+    """Say what is assumed of runs with several legs."""
+    form, said = study.form, []
+    if form.basket:
+        said.append(
+            ("Basket", "all symbols in one account, each with an equal part of the margin; one run an entry time")
+        )
+    if form.layers:
+        kinds = ", ".join(
+            f"{layer.use}{'' if layer.symbol is None else f' ({layer.symbol})'} at {layer.leverage_e2 / 100:g}x"
+            for layer in form.layers
+        )
+        said.append(("Hedges", f"{kinds}, where a rule opens one; both legs of a hedge need their maintenance in full"))
+    for one in form.collaterals:
+        share, ratio = (decimal_text(Decimal(rate_e8) / 1_000_000) for rate_e8 in (one.share_e8, one.ratio_e8))
+        text = f"{share} % of the posted margin in the coin of {one.symbol}, bought at entry; {ratio} % of it counts"
+        said.append(("Collateral", text))
+    if not form.is_single:
+        text = (
+            "all reach their adverse extremes together, then the others; a liquidation is certain where the core is "
+            "alone in its account, or where it comes with opens and closes alone, too; else it is possible"
+        )
+        said += [("Several marks", text), ("Margin to survive", "not sought for runs with several legs")]
+    return said
+
+
 def assumptions(study: Study, outcomes: pa.Table) -> list[tuple[str, str]]:
     """List the assumptions of a study, each with a short heading."""
     rules = rulebook(study.market.venue, study.market.start_ms)
@@ -88,6 +114,7 @@ def assumptions(study: Study, outcomes: pa.Table) -> list[tuple[str, str]]:
             "at the first mark price where equity is at or below maintenance margin; the last price never decides",
         ),
         *_entries(study),
+        *_legs(study),
         ("Path inside a bar", "open, adverse extreme, other extreme; the true order is not known"),
         (
             "Reaction",

@@ -9,6 +9,7 @@ from typing import Any
 from backtest.data.resample import Bootstrap
 from backtest.study import naming
 from backtest.study.config import BPS_E8, EntrySpec, StrategySpec, Study
+from backtest.study.form import FormSpec
 from backtest.study.market import AS_OF, MarketSpec
 from backtest.study.regime import resolved_regimes
 from backtest.units import duration_text, e8_text, time_text
@@ -28,6 +29,7 @@ def resolved(study: Study) -> dict[str, Any]:
             "margin_mode": entries.margin_mode,
             "margin_share": e8_text(entries.margin_share_e8),
             "horizon": duration_text(entries.horizon_ms),
+            **({"basket": True} if study.form.basket else {}),
         },
         "costs": {
             "taker_fee_bps": _bps_or_as_of(costs.taker_fee_e8),
@@ -43,6 +45,7 @@ def resolved(study: Study) -> dict[str, Any]:
         "strategy": [_resolved_strategy(strategy) for strategy in study.strategies],
         "window": [{"name": w.name, "from": _instant(w.from_ms), "to": _instant(w.to_ms)} for w in study.windows],
         **({"regime": list(resolved_regimes(study.regimes))} if study.regimes else {}),
+        **_resolved_form(study.form),
     }
 
 
@@ -62,7 +65,7 @@ def _resolved_market(market: MarketSpec, study: Study) -> dict[str, object]:
         form["resample"] = {"method": "bootstrap", "block": duration_text(made.block_ms), "seed": made.seed}
     elif made is not None:
         by_span = {(window.from_ms, window.to_ms): window.name for window in study.windows}
-        scale = naming.decimal_text(Decimal(made.scale_e2) / 100)
+        scale = _hundredths(made.scale_e2)
         form["resample"] = {"method": "crash", "windows": [by_span[span] for span in made.windows], "scale": scale}
     return form
 
@@ -73,8 +76,23 @@ def _resolved_times(entries: EntrySpec) -> dict[str, object]:
     return {
         "every": duration_text(entries.every_ms),
         "side": [naming.side_name(side) for side in entries.sides],
-        "leverage": [naming.decimal_text(Decimal(leverage) / 100) for leverage in entries.leverages_e2],
+        "leverage": [_hundredths(leverage) for leverage in entries.leverages_e2],
     }
+
+
+def _resolved_form(form: FormSpec) -> dict[str, object]:
+    tables: dict[str, list[dict[str, str]]] = {"layer": [], "collateral": []}
+    for layer in form.layers:
+        symbol = {} if layer.symbol is None else {"symbol": layer.symbol}
+        tables["layer"].append({"use": layer.use, **symbol, "leverage": _hundredths(layer.leverage_e2)})
+    for one in form.collaterals:
+        shares = {"share": e8_text(one.share_e8), "ratio": e8_text(one.ratio_e8)}
+        tables["collateral"].append({"symbol": one.symbol, **shares})
+    return {name: rows for name, rows in tables.items() if rows}
+
+
+def _hundredths(value_e2: int) -> str:
+    return naming.decimal_text(Decimal(value_e2) / 100)
 
 
 def study_json(study: Study) -> str:

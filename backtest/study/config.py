@@ -12,6 +12,7 @@ from pathlib import Path
 from backtest.data.resample import Bootstrap
 from backtest.errors import StudyError
 from backtest.study import naming, reader
+from backtest.study.form import SINGLE, FormSpec, read_form
 from backtest.study.listed import Frame, Listed, read_listed
 from backtest.study.market import AS_OF, MarketSpec, Window, read_market
 from backtest.study.naming import NAME_PATTERN, SIDES, Param, RuleTable
@@ -114,6 +115,7 @@ class Study:
     strategies: tuple[StrategySpec, ...]
     windows: tuple[Window, ...]
     regimes: tuple[RegimeSpec, ...] = ()
+    form: FormSpec = SINGLE
     workers: int | None = field(default=None, compare=False)
 
     def _repr_html_(self) -> str:
@@ -177,6 +179,7 @@ def parse_study(mapping: Mapping[str, object], where: str) -> Study:
         strategies=_strategies(top),
         windows=windows,
         regimes=read_regimes(top),
+        form=read_form(top, entries_section, market if market_section.ok else None, entries.margin_mode),
         workers=top.table("run", required=False).get("workers", reader.whole(1, WORKERS_MAX), None),
     )
     if study.regimes and isinstance(market.resample, Bootstrap):

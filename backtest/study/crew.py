@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from backtest.engine.batch import Batch, Keep, Rows, replay_batch
+from backtest.engine.batch import Batch, Keep, Rows
 from backtest.engine.compiled import Rules
-from backtest.engine.market import Market
+from backtest.study.kernels import AnyMarket, replay_on
 
 PART_RUNS = 1024  # fewer are not worth handing over
 PARTS_A_WORKER = 4  # so that one that got the long runs does not keep the others waiting
@@ -36,7 +36,7 @@ class Crew:
 
     def replay(
         self,
-        market: Market,
+        market: AnyMarket,
         plan: Any,
         rules: Rules,
         entries: Rows,
@@ -54,7 +54,7 @@ class Crew:
         starts = range(0, len(entries), size)
         futures = [
             self.pool.submit(
-                replay_batch, market, plan, rules, entries[i : i + size], script=script, keep=keep, record=record
+                replay_on, market, plan, rules, entries[i : i + size], script=script, keep=keep, record=record
             )
             for i in starts
         ]

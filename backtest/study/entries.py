@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from backtest.engine.plan import ENTRY, NONE
 from backtest.errors import StudyError
-from backtest.schema import TIER_FIDELITY, Tape
+from backtest.schema import ACCOUNTS, TIER_FIDELITY, Tape
 from backtest.study.config import EntrySpec, Study
 from backtest.study.naming import leverage_text, side_name
 from backtest.units import DAY_MS, E8, time_text
@@ -21,12 +21,28 @@ from backtest.venues.tiers import TierTable, fidelity
 Ints = npt.NDArray[np.int64]
 
 
+class Clock(NamedTuple):
+    """The bars on which entries are laid out: their opens, and the first bar of each segment."""
+
+    time_ms: Ints
+    segment_start: Ints
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerNames:
+    """What the codes of ledger rows stand for: assets, the instrument of each leg, and accounts."""
+
+    assets: tuple[str, ...]
+    symbols: tuple[str, ...]
+    accounts: tuple[str, ...] = ACCOUNTS
+
+
 @dataclass(frozen=True, slots=True)
 class Entries:
     """The entries of one symbol: kernel records as `hold` takes them, and the middle part of each run's name."""
 
     symbol: str
-    asset: str  # in which the account is kept
+    names: LedgerNames
     rows: npt.NDArray[Any]  # (n,) plan.ENTRY
     labels: list[str]  # symbol/time/side/leverage
     held_ms: Ints  # (n,) how long each is held at most
@@ -48,44 +64,51 @@ class Entries:
 
 
 def schedule(study: Study, symbol: str, tape: Tape) -> Entries:
-    """Lay out every entry of a symbol: each time, side and leverage of the study, or what its list holds.
+    """Lay out every entry of a symbol, with the contract's steps and minima at its time."""
+    asset = contract_at(study.market.venue, symbol, study.market.start_ms).settle
+    entries = laid_out(study, symbol, symbol, Clock(tape.time_ms, tape.segment_start), LedgerNames((asset,), (symbol,)))
+    rows = entries.rows
+    for from_ms, contract in contracts(study.market.venue, symbol, np.unique(rows["entry_ms"])):
+        later = rows["entry_ms"] >= from_ms
+        rows["step_e8"][later], rows["min_notional_e8"][later] = contract.qty_step_e8, contract.min_notional_e8
+    return entries
 
-    Counted by `every` from the first 00:00 UTC, at or after `start`, from which the tape has bars. An entry time
+
+def laid_out(study: Study, name: str, symbol: str, clock: Clock, names: LedgerNames) -> Entries:
+    """Lay out each time, side and leverage of a study, or what its list holds of a symbol; runs bear the `name`.
+
+    Counted by `every` from the first 00:00 UTC, at or after `start`, from which there are bars. An entry time
     without a bar is kept and refused by the replay.
     """
     spec = study.entries
-    times, sides, leverages_e2, held_ms = _by_list(spec, symbol) if spec.every_ms is None else _by_clock(study, tape)
+    times, sides, leverages_e2, held_ms = _by_list(spec, symbol) if spec.every_ms is None else _by_clock(study, clock)
     if not len(times):
-        raise StudyError.at(symbol, "no entry fits between the first bar and the stop", "widen start and stop")
+        raise StudyError.at(name, "no entry fits between the first bar and the stop", "widen start and stop")
     rows = np.zeros(len(times), ENTRY)
     rows["entry_ms"], rows["side"], rows["leverage_e2"] = times, sides, leverages_e2
-    bar = np.searchsorted(tape.time_ms, rows["entry_ms"])
-    present = (bar < len(tape.time_ms)) & (tape.time_ms[np.minimum(bar, len(tape.time_ms) - 1)] == rows["entry_ms"])
+    bar = np.searchsorted(clock.time_ms, rows["entry_ms"])
+    present = (bar < len(clock.time_ms)) & (clock.time_ms[np.minimum(bar, len(clock.time_ms) - 1)] == rows["entry_ms"])
     rows["entry_bar"] = np.where(present, bar, NONE)
-    rows["entry_segment"] = np.searchsorted(tape.segment_start, bar, side="right") - 1
-    rows["exit_bar"] = np.searchsorted(tape.time_ms, rows["entry_ms"] + held_ms)
+    rows["entry_segment"] = np.searchsorted(clock.segment_start, bar, side="right") - 1
+    rows["exit_bar"] = np.searchsorted(clock.time_ms, rows["entry_ms"] + held_ms)
     margin = study.capital_e8 * spec.margin_share_e8 // E8
     rows["capital_e8"], rows["sizing_margin_e8"], rows["posted_e8"] = study.capital_e8, margin, margin
     rows["qty_share_e8"] = E8
-    for from_ms, contract in contracts(study.market.venue, symbol, np.unique(times)):
-        later = rows["entry_ms"] >= from_ms
-        rows["step_e8"][later], rows["min_notional_e8"][later] = contract.qty_step_e8, contract.min_notional_e8
     rows["baseline_liquidation_ms"] = rows["baseline_exit_ms"] = NONE
-    asset = contract_at(study.market.venue, symbol, int(times[0])).settle
-    heads = {ms: f"{symbol}/{time_text(ms).replace(' ', 'T').replace(':', '')}" for ms in np.unique(times).tolist()}
+    heads = {ms: f"{name}/{time_text(ms).replace(' ', 'T').replace(':', '')}" for ms in np.unique(times).tolist()}
     labels = [
         f"{heads[ms]}/{side_name(side)}/{leverage_text(leverage)}"
         for ms, side, leverage in zip(times.tolist(), sides.tolist(), leverages_e2.tolist(), strict=True)
     ]
-    return Entries(symbol, asset, rows, labels, held_ms)
+    return Entries(name, names, rows, labels, held_ms)
 
 
-def _by_clock(study: Study, tape: Tape) -> tuple[Ints, Ints, Ints, Ints]:
+def _by_clock(study: Study, clock: Clock) -> tuple[Ints, Ints, Ints, Ints]:
     """Give times, sides, leverages and horizons of a schedule: all forms at each time."""
     spec = study.entries
-    begin = max(study.market.start_ms, int(tape.time_ms[0]))
+    begin = max(study.market.start_ms, int(clock.time_ms[0]))
     first = -(-begin // DAY_MS) * DAY_MS
-    last = min(study.market.stop_ms, int(tape.time_ms[-1]) + 1)
+    last = min(study.market.stop_ms, int(clock.time_ms[-1]) + 1)
     times = np.arange(first, last, spec.every_ms, dtype=np.int64)
     forms = np.array([(side, leverage) for side in spec.sides for leverage in spec.leverages_e2], np.int64)
     held = np.full(len(times) * len(forms), spec.horizon_ms, np.int64)

@@ -33,8 +33,7 @@ def equity_curve(data: SymbolData, outcome: Mapping[str, Any], transfers: pa.Tab
 
     Errors: `StudyError` for a refused entry; `IntegrityError` where rows and outcome do not agree.
     """
-    if outcome["exit_reason"] == "refused":
-        raise StudyError.at(outcome["run_id"], f"was refused ({outcome['refusal']}): it has no equity", "take another")
+    refuse_refused(outcome)
     tape, side = data.result.tape, 1 if outcome["side"] == "long" else -1
     first = int(np.searchsorted(tape.time_ms, outcome["entry_ms"]))
     stop = int(np.searchsorted(tape.time_ms, outcome["exit_ms"], side="right"))
@@ -52,6 +51,12 @@ def equity_curve(data: SymbolData, outcome: Mapping[str, Any], transfers: pa.Tab
     if values[-1] != outcome["equity_end_e8"]:
         raise IntegrityError.at(outcome["run_id"], "its rows do not lead to its end", "see: backtest verify")
     return Equity(np.concatenate([opens[:1], opens + tape.interval_ms]), np.array(values, np.int64))
+
+
+def refuse_refused(outcome: Mapping[str, Any]) -> None:
+    """Refuse to follow the equity of an entry that was refused."""
+    if outcome["exit_reason"] == "refused":
+        raise StudyError.at(outcome["run_id"], f"was refused ({outcome['refusal']}): it has no equity", "take another")
 
 
 def _column(table: pa.Table, name: str) -> Ints:

@@ -15,7 +15,10 @@ from backtest.analysis.breakdown import Tag
 from backtest.analysis.pairs import BASELINE
 from backtest.data.calendar import known_events, windows
 from backtest.data.store import Lake
+from backtest.data.tape import TapeResult
 from backtest.study.config import Study
+from backtest.study.instruments import Instrument
+from backtest.study.pools import BASKET
 from backtest.study.regime_steps import EventPart
 from backtest.study.runner import SymbolData
 from backtest.units import DAY_MS, E8, time_text
@@ -26,23 +29,28 @@ LARGE_SHARE = 0.01  # of what was traded in a bar
 GAPS_MAX = 20
 
 
+def _instruments(loaded: Sequence[SymbolData]) -> list[Instrument]:
+    """List what the runs of all symbols are replayed on, each once."""
+    return list({one.symbol: one for data in loaded for one in data.instruments}.values())
+
+
 def coverage(loaded: Sequence[SymbolData]) -> list[Row]:
     """List what was read, table by table."""
     rows: list[Row] = []
-    for data in loaded:
-        tape = data.result.tape
+    for one in _instruments(loaded):
+        tape = one.result.tape
         for table, count in (
             ("klines and mark_price", len(tape.time_ms)),
-            ("funding_rate", len(data.result.funding_ms)),
+            ("funding_rate", len(one.result.funding_ms)),
         ):
             rows.append(
                 {
                     "table": table,
-                    "symbol": data.symbol,
+                    "symbol": one.symbol,
                     "first": time_text(int(tape.time_ms[0])),
                     "last": time_text(int(tape.time_ms[-1])),
                     "rows": count,
-                    "gaps": len(data.result.holes),
+                    "gaps": len(one.result.holes),
                 }
             )
     return rows
@@ -51,9 +59,9 @@ def coverage(loaded: Sequence[SymbolData]) -> list[Row]:
 def gaps(loaded: Sequence[SymbolData]) -> list[Row]:
     """List the longest gaps, the longest first: bars or funding that are missing."""
     found = [
-        ((last - first) // data.result.tape.interval_ms + 1, data.symbol, first, last)
-        for data in loaded
-        for first, last in data.result.holes
+        ((last - first) // one.result.tape.interval_ms + 1, one.symbol, first, last)
+        for one in _instruments(loaded)
+        for first, last in one.result.holes
     ]
     found.sort(key=lambda gap: (-gap[0], *gap[1:]))
     return [
@@ -100,14 +108,16 @@ def near_events(study: Study, lake: Lake, outcomes: pa.Table) -> list[Row]:
     return rows
 
 
-def volatility(loaded: Sequence[SymbolData]) -> pa.Table:
+def volatility(loaded: Sequence[SymbolData]) -> pa.Table | None:
     """Give, for each entry time, how much the mark moved in the 30 days before: symbol, entry_ms, volatility_pct.
 
     The standard deviation of the log returns of bars, in per cent a year of 365 days; null where fewer than two days
-    lie before. An entry sees closed bars only.
+    lie before. An entry sees closed bars only. A basket has several marks, and so none of this.
     """
     tables = []
     for data in loaded:
+        if data.symbol == BASKET:
+            return None
         tape = data.result.tape
         times = np.unique(data.entries.rows["entry_ms"])
         moves = np.diff(np.log(tape.mark_close_e8 / E8))
@@ -160,11 +170,13 @@ def large_fills(loaded: Sequence[SymbolData], outcomes: pa.Table, folder: Path) 
     texts = ["symbol", "cause"]
     fills = pq.read_table(folder / "fills.parquet", columns=[*texts, "time_ms", "cost_e8"], read_dictionary=texts)
     runs = outcomes.select(["symbol", "exit_reason", "entry_ms", "entry_notional_e8"])
-    for data in loaded:
+    for one in _instruments(loaded):
+        if one.is_inverse:
+            continue  # its fills are valued in coin
         entered = runs.filter(
-            pc.and_(pc.equal(runs["symbol"], data.symbol), pc.not_equal(runs["exit_reason"], "refused"))
+            pc.and_(pc.equal(runs["symbol"], one.symbol), pc.not_equal(runs["exit_reason"], "refused"))
         )
-        mine = fills.filter(pc.equal(fills["symbol"], data.symbol))
+        mine = fills.filter(pc.is_in(fills["symbol"], pa.array([one.symbol, f"{one.symbol}.opposite"])))
         forced = mine.filter(pc.equal(mine["cause"], "liquidation"))
         others = mine.filter(pc.and_(pc.not_equal(mine["cause"], "liquidation"), pc.not_equal(mine["cause"], "entry")))
         for what, table, time, value in (
@@ -172,10 +184,10 @@ def large_fills(loaded: Sequence[SymbolData], outcomes: pa.Table, folder: Path) 
             ("forced closes", forced, "time_ms", "cost_e8"),
             ("other fills of liquidated runs", others, "time_ms", "cost_e8"),
         ):
-            share = _share_of_bar(data, table[time].to_numpy(), table[value].to_numpy())
+            share = _share_of_bar(one.result, table[time].to_numpy(), table[value].to_numpy())
             rows.append(
                 {
-                    "symbol": data.symbol,
+                    "symbol": one.symbol,
                     "fills": what,
                     "number": len(share),
                     "above 1 % of their bar": int((share > LARGE_SHARE).sum()),
@@ -186,9 +198,9 @@ def large_fills(loaded: Sequence[SymbolData], outcomes: pa.Table, folder: Path) 
 
 
 def _share_of_bar(
-    data: SymbolData, time_ms: npt.NDArray[np.int64], value_e8: npt.NDArray[np.int64]
+    result: TapeResult, time_ms: npt.NDArray[np.int64], value_e8: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float64]:
     """Give each fill over the quote volume of its bar; a bar without trade counts as one in which all was ours."""
-    bar = np.minimum(np.searchsorted(data.result.tape.time_ms, time_ms), len(data.result.quote_volume) - 1)
-    volume = data.result.quote_volume[bar]
+    bar = np.minimum(np.searchsorted(result.tape.time_ms, time_ms), len(result.quote_volume) - 1)
+    volume = result.quote_volume[bar]
     return np.asarray(np.divide(value_e8 / E8, volume, out=np.ones(len(bar)), where=volume > 0))

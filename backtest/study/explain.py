@@ -11,17 +11,17 @@ from backtest.analysis.money import Money
 from backtest.data.store import Lake
 from backtest.study.archive import decisions
 from backtest.study.results import Results
-from backtest.study.runner import load_symbol, study_jobs, terms
+from backtest.study.runner import load, study_jobs, terms
 from backtest.study.single_runs import run_money
-from backtest.study.story import Ledger, Story, hold_id, replayed_ledger, tell
-from backtest.study.trace import life, trace
+from backtest.study.story import Ledger, hold_id, replayed_ledger
+from backtest.study.telling import AnyStory, bars, tell_run
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """One run explained: its story, its bars, its money, and the parts of what decides the study that have changed."""
 
-    story: Story
+    story: AnyStory
     bars: pa.Table | None  # None for a refused entry
     money: Money | None
     changed: tuple[str, ...]
@@ -36,15 +36,14 @@ def explain(results: Results, run_id: str, lake: Path, *, debug: bool = False) -
     study = results.study
     outcome, hold = results.outcome(run_id), results.outcome(hold_id(run_id))
     all_jobs = study_jobs(study, str(results.folder), tried=not debug)
-    loaded = [load_symbol(study, Lake(lake), symbol) for symbol in study.market.symbols]
+    loaded = load(study, Lake(lake))
     data = next(data for data in loaded if data.symbol == outcome["symbol"])
     kept = None if debug else results.ledger(run_id)
     tables = kept or replayed_ledger(study, data, all_jobs, outcome)
     now = decisions(study, loaded, all_jobs)
     changed = tuple(part for part, value in results.manifest["decided_by"].items() if now.get(part) != value)
-    story = tell(study, data, outcome, Ledger.of(tables), hold)
+    story = tell_run(study, data, outcome, Ledger.of(tables), hold)
     if outcome["exit_reason"] == "refused":
         return Explanation(story, None, None, changed)
-    lived = life(data.result.tape, outcome, tables["transfers"], tables["fills"])
-    bars = trace(data.result.tape, data.market, terms(study), lived)
-    return Explanation(story, bars, run_money(data, outcome, tables), changed)
+    followed = bars(data, terms(study), outcome, tables)
+    return Explanation(story, followed, run_money(data, outcome, tables), changed)

@@ -19,7 +19,7 @@ CURRENT = "current"
 GAP_POLICIES: tuple[GapPolicy, ...] = ("error", "flag", "mark-from-index")
 METHODS = ("bootstrap", "crash")
 
-_SYMBOL = reader.text("[A-Z0-9]+([_-][A-Z0-9]+|/[A-Z]+:[A-Z0-9]+)?", "a symbol", '"BTCUSDT" or "BTC/USDT:USDT"')
+SYMBOL = reader.text("[A-Z0-9]+([_-][A-Z0-9]+|/[A-Z]+:[A-Z0-9]+)?", "a symbol", '"BTCUSDT" or "BTC/USDT:USDT"')
 _WINDOW = reader.text("[^\n]+", "the name of a window", '"2021-05-19"')
 
 
@@ -56,7 +56,7 @@ def read_market(section: Section, windows: Sequence[Window], seed: int) -> Marke
     venue = section.get("venue", reader.choice(*VENUES))
     market = MarketSpec(
         venue=venue,
-        symbols=section.many("symbols", lambda raw: normalize_symbol(_SYMBOL(raw), venue)),
+        symbols=section.many("symbols", lambda raw: normalize_symbol(SYMBOL(raw), venue)),
         interval_ms=section.get("interval", _interval),
         start_ms=section.get("start", reader.moment),
         stop_ms=section.get("stop", reader.moment),

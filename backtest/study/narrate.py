@@ -15,6 +15,7 @@ CAUSES = {
     "funding": "the funding payment took the wallet below it",
     "fee": "the fee of an action took the wallet below it",
     "tier_change": "the tier table that came into force asks for more",
+    "hedge_margin": "the margin of its hedge: without it the account would stand",
 }
 ENDS = {
     "liquidated": "liquidated whole",
@@ -40,6 +41,7 @@ KINDS = {
     "clearance": "clearance fee",
     "shortfall": "paid by the insurance fund",
     "takeover": "kept by the insurance fund",
+    "convert": "exchanged",
 }
 REACTIONS = {
     "intrabar": "reacts inside the bar",
@@ -128,7 +130,7 @@ def _event(event: Event) -> Iterator[str]:
     time = time_text(event.time_ms)
     if event.what in ("rule", "arrival"):
         for action in event.asked:
-            yield f"{time}  {_asked(action)}"
+            yield f"{time}  {asked_line(action)}"
         if event.what == "arrival":
             yield f"{time}  margin arrives from the reserve"
     else:
@@ -143,7 +145,8 @@ def _event(event: Event) -> Iterator[str]:
         yield (f"{INDENT}holds {e8_text(event.held.qty_e8)}, wallet {e8_text(event.held.wallet_e8)}; liquidated {at}")
 
 
-def _asked(action: Mapping[str, Any]) -> str:
+def asked_line(action: Mapping[str, Any]) -> str:
+    """Say what a rule asked for, and whether it was refused."""
     amount = f" {action['amount']:g}" if action["amount"] else ""
     became = "" if action["status"] == "done" else f": refused, {action['status'].replace('_', ' ')}"
     return (

@@ -30,6 +30,7 @@ class Facts:
     fidelity: Ints
     near_gap: npt.NDArray[np.bool_]
     to_survive_e8: Ints | None  # negative where it is not known; None: not asked
+    certain: npt.NDArray[np.bool_]  # of liquidated runs: whatever the order in which extremes of several marks came
     donors: list[str | None] | None
 
 
@@ -60,7 +61,8 @@ def outcome_table(venue: str, job: Job, entries: Entries, batch: Batch, facts: F
         return pa.array(row[name], mask=row[name] < 0)
 
     share = np.divide(row["forced_qty_e8"], row["entry_qty_e8"], out=np.zeros(count), where=row["entry_qty_e8"] > 0)
-    certainty = pa.array(np.where(row["liquidated"] == 1, "certain", ""), mask=row["liquidated"] == 0)
+    certainty = pa.array(np.where(facts.certain, "certain", "possible"), mask=row["liquidated"] == 0)
+    has_layers = "layer_liquidations" in (row.dtype.names or ())
     survive = facts.to_survive_e8
     columns: dict[str, Any] = {
         "run_id": pa.array([f"{job.strategy}/{label}/{job.reaction}" for label in entries.labels]),
@@ -80,7 +82,7 @@ def outcome_table(venue: str, job: Job, entries: Entries, batch: Batch, facts: F
         "cause": names(row["cause"], schema.LIQUIDATION_CAUSES),
         "partial": row["partial"] == 1,
         "liquidated_share": share,
-        "layer_liquidations": np.zeros(count, np.int64),
+        "layer_liquidations": row["layer_liquidations"] if has_layers else np.zeros(count, np.int64),
         "premium_e8": np.zeros(count, np.int64),
         "liquidation_ms": null_below_zero("liquidation_ms"),
         "liquidation_price_e8": null_below_zero("liquidation_price_e8"),
@@ -118,20 +120,26 @@ def ledger_tables(job: Job, entries: Entries, batch: Batch, keep: npt.NDArray[np
         arrays = [columns[c.name] if c.name in columns else rows[c.name] for c in form.columns]
         return pa.table([pa.array(a) for a in arrays], schema=form.arrow())
 
+    codes = entries.names
+
+    def place(rows: npt.NDArray[Any], field: str) -> npt.NDArray[np.int64]:
+        """Give which of several assets or legs a row is of; rows of a single position do not say."""
+        return rows[field].astype(np.int64) if field in (rows.dtype.names or ()) else np.zeros(len(rows), np.int64)
+
     return {
         "transfers": table(
             schema.TRANSFERS,
             batch.transfers,
             kind=lambda r: names(r["kind"], schema.TRANSFER_KINDS),
-            debit=lambda r: names(r["debit"], schema.ACCOUNTS),
-            credit=lambda r: names(r["credit"], schema.ACCOUNTS),
+            debit=lambda r: names(r["debit"], codes.accounts),
+            credit=lambda r: names(r["credit"], codes.accounts),
             cause=lambda r: names(r["cause"], schema.CAUSES),
-            asset=lambda r: pa.repeat(pa.scalar(entries.asset), len(r)),
+            asset=lambda r: names(place(r, "asset"), codes.assets),
         ),
         "fills": table(
             schema.FILLS,
             batch.fills,
-            symbol=lambda r: pa.repeat(pa.scalar(entries.symbol), len(r)),
+            symbol=lambda r: names(place(r, "slot"), codes.symbols),
             cause=lambda r: names(r["cause"], schema.CAUSES),
         ),
         "actions": table(

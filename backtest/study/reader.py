@@ -26,9 +26,7 @@ LONGEST_MS = 36_500 * DAY_MS
 LATER = frozenset(
     {
         "asset_marks",
-        "basket",
         "calendar",
-        "collateral",
         "continuous",
         "joint",
         "on_liquidation",

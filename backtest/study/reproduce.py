@@ -22,7 +22,7 @@ from backtest.data.store import Lake
 from backtest.errors import IntegrityError
 from backtest.study.results import Results, open_results
 from backtest.study.rule_files import load_rules
-from backtest.study.runner import load_symbol, study_jobs
+from backtest.study.runner import load, study_jobs
 from backtest.study.verify import Report, verify_runs
 
 # Parts of what decides a study, in words.
@@ -164,15 +164,15 @@ def sample(results: Results, lake: Path, count: int, report: Report | None = Non
     all_jobs, rules = study_jobs(study, str(results.folder)), load_rules()
     found: dict[str, list[str]] = {}
     done = 0
-    for symbol in study.market.symbols:
-        mine = chosen.filter(pa.array([name == symbol for name in chosen["symbol"].to_pylist()], pa.bool_()))
+    for data in load(study, Lake(lake)):
+        mine = chosen.filter(pa.array([name == data.symbol for name in chosen["symbol"].to_pylist()], pa.bool_()))
         before = done
 
         def advance(runs: int, _: int, before: int = before) -> None:
             if report is not None:
                 report(before + runs, len(chosen))
 
-        found |= verify_runs(study, load_symbol(study, Lake(lake), symbol), all_jobs, rules, mine, advance)
+        found |= verify_runs(study, data, all_jobs, rules, mine, advance)
         done += len(mine)
     return Sampled(len(chosen), sum(chosen["liquidated"].to_pylist()), found)
 

@@ -3,38 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from backtest.engine.batch import Batch, Terms, replay_batch
+from backtest.engine.batch import Batch
+from backtest.engine.compiled import Rules
 from backtest.engine.plan import NONE, SCRIPT_ROW
 from backtest.errors import StudyError, did_you_mean
 from backtest.study.config import Study
 from backtest.study.entries import Entries
+from backtest.study.facts import Runs
 from backtest.study.jobs import Job
+from backtest.study.kernels import AnyMarket, replay_on
 from backtest.study.naming import HOLD
 from backtest.study.runner import SymbolData, terms
 from backtest.study.scripts import play_back
 from backtest.units import E8
 
 Rows = npt.NDArray[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Runs:
-    """Runs of one job, replayed by themselves: what the kernel was given, and all it wrote.
-
-    `entries.rows[i]` is the entry of run i of `batch`; `script` holds the actions of shuffled runs.
-    """
-
-    job: Job
-    terms: Terms
-    entries: Entries
-    script: Rows
-    batch: Batch
 
 
 def find_job(all_jobs: Sequence[Job], strategy: str, reaction: str) -> Job:
@@ -72,8 +61,8 @@ def rerun(
         donor_job = find_job(all_jobs, job.shuffled_of, job.reaction)
         script = _script(study, data, all_jobs, donor_job, rows, donors)
     settings = replace(terms(study), latency_ms=job.latency_ms)
-    plan = settings.plan(job.rules, next_open=job.reaction == "next_open")
-    batch = replay_batch(data.market, plan, job.rules, rows, script=script, keep="all")
+    plan = data.plan(settings, job.rules, next_open=job.reaction == "next_open")
+    batch = replay_on(data.market, plan, job.rules, rows, script=script, keep="all")
     return Runs(job, settings, entries, script, batch)
 
 
@@ -97,3 +86,8 @@ def _script(
     batch = rerun(study, data, all_jobs, donor_job, used).batch
     drawn = [NONE if donor is None else used.index(place[donor]) for donor in donors]
     return play_back(rows, np.array(drawn, np.int64), batch)
+
+
+def again(market: AnyMarket, plan: Any, rules: Rules, rows: Rows, script: Rows | None) -> Batch:
+    """Replay in this thread for outcomes alone: a `facts.Replay`."""
+    return replay_on(market, plan, rules, rows, script=script, record=False)

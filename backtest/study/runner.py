@@ -22,28 +22,31 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from backtest.data.store import Lake
-from backtest.data.tape import TapeResult, build_tape
+from backtest.data.tape import TapeResult
 from backtest.engine.batch import Batch, Keep, Terms
+from backtest.engine.compiled import Rules
 from backtest.engine.market import Market, market_of
-from backtest.engine.plan import NONE
+from backtest.engine.plan import NONE, SCRIPT_ROW
+from backtest.engine.pool.batch import pool_plan
 from backtest.errors import StudyError
 from backtest.schema import REFUSALS
 from backtest.study.config import Study
 from backtest.study.crew import Crew, crew
-from backtest.study.entries import Entries, fidelities, near_gap, schedule
+from backtest.study.entries import Entries, schedule
+from backtest.study.facts import Runs, facts_of
+from backtest.study.instruments import Instrument, check_era, core_tiers, read_instrument
 from backtest.study.jobs import Job, jobs
+from backtest.study.kernels import AnyMarket
 from backtest.study.least_margin import least_margins_e8
-from backtest.study.outcomes import REFUSED, Facts, baseline_paired, ledger_tables, outcome_table
+from backtest.study.outcomes import REFUSED, ledger_tables, outcome_table
+from backtest.study.pools import BASKET, Pool, load_pool, pool_schedule, takes_pool
 from backtest.study.regime import entered, tags
 from backtest.study.regime_steps import Market as RegimeMarket
 from backtest.study.rule_files import load_rules, resolve_rules, try_rules
 from backtest.study.scripts import draw_donors, play_back
-from backtest.units import E8, duration_text
-from backtest.venues.contracts import contract_at
-from backtest.venues.fees import taker_fee_steps
+from backtest.units import E8
 from backtest.venues.rulebook import rulebook
-from backtest.venues.symbols import load_table
-from backtest.venues.tiers import TierTable, tier_tables
+from backtest.venues.tiers import TierTable
 
 Progress = Callable[[int, int], None]  # runs done, runs in all
 Tally = Callable[[str, str, int, int], None]  # of a finished job: strategy, reaction, runs, liquidated runs
@@ -78,11 +81,42 @@ class SymbolData:
     """What the runs of one symbol are replayed on."""
 
     symbol: str
-    result: TapeResult
+    result: TapeResult  # of several core symbols the first one's
     tiers: tuple[TierTable, ...]
-    market: Market
+    market: AnyMarket
     entries: Entries
     tags: Mapping[str, npt.NDArray[np.int64]] = field(default_factory=dict)  # regime of each entry, by name
+    pool: Pool | None = None  # of runs with several legs
+
+    @property
+    def instruments(self) -> tuple[Instrument, ...]:
+        """Everything that the runs are replayed on, the core's first."""
+        return (Instrument(self.symbol, self.result, self.tiers),) if self.pool is None else self.pool.instruments
+
+    @property
+    def times_ms(self) -> npt.NDArray[np.int64]:
+        """The opens of the bars that are replayed."""
+        return self.result.tape.time_ms if isinstance(self.market, Market) else self.market.times_ms
+
+    @property
+    def marks_e8(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """The mark opens and closes of those bars, of the first core instrument."""
+        if isinstance(self.market, Market):
+            return self.result.tape.mark_open_e8, self.result.tape.mark_close_e8
+        return self.market.bars["mark_open_e8"][:, 0], self.market.bars["mark_close_e8"][:, 0]
+
+    def synced(self) -> SymbolData:
+        """Give the same with opens and closes only, where the runs have several legs."""
+        if self.pool is None:
+            return self
+        return replace(self, market=self.pool.sync, pool=replace(self.pool, form=replace(self.pool.form, sync=True)))
+
+    def plan(self, settings: Terms, rules: Rules, *, next_open: bool, liquidate: bool = True, skip: bool = True) -> Any:
+        """Join terms and rules as the replay of this market takes them."""
+        if self.pool is None or isinstance(self.market, Market):
+            return settings.plan(rules, next_open=next_open, liquidate=liquidate, skip=skip)
+        switches = {"next_open": next_open, "liquidate": liquidate, "skip": skip}
+        return pool_plan(settings, self.pool.form, self.market, rules, **switches)
 
 
 @dataclass(slots=True)
@@ -112,62 +146,25 @@ def terms(study: Study) -> Terms:
     )
 
 
-def check_era(study: Study) -> None:
-    """Refuse a study that begins where the venue still took maintenance at the entry price: only mark is replayed."""
-    spec = study.market
-    if rulebook(spec.venue, spec.start_ms).maintenance_price == "mark":
-        return
-    eras = load_table(spec.venue, "rules")["eras"]
-    first = next(era["from"] for era in eras if era["maintenance_price"] == "mark")
-    what = f"{spec.venue} took maintenance margin at the entry price before {first}, which is not replayed"
-    raise StudyError.at("market.start", what, f"start at {first} or later")
-
-
-def check_linear(study: Study, symbol: str) -> None:
-    """Refuse a contract that is settled in its base coin: its profit is no linear function of the price."""
-    contract = contract_at(study.market.venue, symbol, study.market.start_ms)
-    if contract.settle != contract.quote:
-        what = f"{symbol} is settled in {contract.settle}, which is not replayed"
-        raise StudyError.at("market.symbols", what, f"take a linear contract, such as {contract.base}USDT")
-
-
-def check_leverage(study: Study, symbol: str, tables: Sequence[TierTable]) -> None:
-    """Refuse a leverage that no tier of a symbol has ever allowed."""
-    known = [tier.max_leverage_e2 for table in tables for tier in table.tiers if tier.max_leverage_e2 is not None]
-    above = [leverage for leverage in study.entries.leverages_e2 if known and leverage > max(known)]
-    if above:
-        what = f"{above[-1] / 100:g}x is above every tier's maximum of {symbol}"
-        raise StudyError.at("entries.leverage", what, f"take at most {max(known) / 100:g}x")
-
-
 def load_symbol(study: Study, lake: Lake, symbol: str) -> SymbolData:
-    """Build the tape of a symbol and lay out its entries."""
+    """Build what the runs of a symbol, or of the study's basket, are replayed on, and lay out their entries."""
     check_era(study)
-    check_linear(study, symbol)
-    spec = study.market
-    tiers = tier_tables(spec.venue, symbol, spec.tiers)
-    check_leverage(study, symbol, tiers)
-    fee = study.costs.taker_fee_e8
-    result = build_tape(
-        lake,
-        venue=spec.venue,
-        symbol=symbol,
-        interval=duration_text(spec.interval_ms),
-        start_ms=spec.start_ms,
-        stop_ms=spec.stop_ms,
-        tiers=tiers,
-        taker_fee_steps=taker_fee_steps(spec.venue) if fee is None else ((0, fee),),
-        gap_policy=spec.gaps,
-        resample=spec.resample,
-        cache=lake.root / ".tapes",
-    )
-    entries = schedule(study, symbol, result.tape)
-    regimes = tags(study.regimes, lake, RegimeMarket(spec.venue, symbol), entries.rows["entry_ms"])
+    pool: Pool | None = None
+    market: AnyMarket
+    if symbol == BASKET or takes_pool(study, symbol):
+        pool, market = load_pool(study, terms(study), lake, study.market.symbols if symbol == BASKET else [symbol])
+        first = pool.instruments[0]
+        entries = pool_schedule(study, symbol, pool, market)
+    else:
+        first = read_instrument(study, lake, symbol, core_tiers(study, symbol))
+        market = market_of(first.result.tape)
+        entries = schedule(study, symbol, first.result.tape)
+    regimes = tags(study.regimes, lake, RegimeMarket(study.market.venue, first.symbol), entries.rows["entry_ms"])
     inside = np.flatnonzero(entered(study.regimes, regimes, len(entries.rows)))
     if not len(inside):
         raise StudyError.at(f"{symbol}: regime.enter", "no entry falls into these regimes", "take more of them")
     regimes = {name: places[inside] for name, places in regimes.items()}
-    return SymbolData(symbol, result, tiers, market_of(result.tape), entries.only(inside.tolist()), regimes)
+    return SymbolData(symbol, first.result, first.tiers, market, entries.only(inside.tolist()), regimes, pool)
 
 
 def study_jobs(study: Study, where: str, *, tried: bool = True) -> list[Job]:
@@ -180,8 +177,9 @@ def study_jobs(study: Study, where: str, *, tried: bool = True) -> list[Job]:
 
 
 def load(study: Study, lake: Lake) -> list[SymbolData]:
-    """Build what every symbol of a study is replayed on."""
-    return [load_symbol(study, lake, symbol) for symbol in study.market.symbols]
+    """Build what every symbol of a study is replayed on, or all of them together."""
+    names = (BASKET,) if study.form.basket else study.market.symbols
+    return [load_symbol(study, lake, name) for name in names]
 
 
 def run(
@@ -259,6 +257,7 @@ class _Replay:
         self.hands = hands
         self.terms = terms(study)
         self.scripts: dict[str, Batch] = {}
+        self.hold_job = hold
         self.hold = self._replay(hold, self._entries(hold), None)
 
     def play(self, all_jobs: Sequence[Job], kept: Kept) -> None:
@@ -299,7 +298,7 @@ class _Replay:
 
     def _plan(self, job: Job, *, liquidate: bool = True) -> Any:
         settings = replace(self.terms, latency_ms=job.latency_ms)
-        return settings.plan(job.rules, next_open=job.reaction == "next_open", liquidate=liquidate)
+        return self.data.plan(settings, job.rules, next_open=job.reaction == "next_open", liquidate=liquidate)
 
     def _replay(self, job: Job, rows: npt.NDArray[Any], script: npt.NDArray[Any] | None) -> Batch:
         begin = time.perf_counter()
@@ -309,7 +308,7 @@ class _Replay:
         )
         self.totals.replay_seconds += time.perf_counter() - begin
         taken = batch.outcomes["reason"] != REFUSED
-        stop = np.searchsorted(self.data.result.tape.time_ms, batch.outcomes["exit_ms"], side="right")
+        stop = np.searchsorted(self.data.times_ms, batch.outcomes["exit_ms"], side="right")
         self.totals.run_bars += int((stop - rows["entry_bar"])[taken].sum())
         self.totals.bars_visited += int(batch.outcomes["bars_visited"].sum())
         return batch
@@ -322,26 +321,34 @@ class _Replay:
         script: npt.NDArray[Any] | None = None,
         donors: list[str | None] | None = None,
     ) -> None:
-        entries, outcome = self.data.entries, batch.outcomes
-        exit_ms = np.where(outcome["exit_ms"] < 0, entries.rows["entry_ms"], outcome["exit_ms"])
-        facts = Facts(
-            baseline_paired_e2=baseline_paired(self.data.result.tape, self.hold, outcome["exit_ms"], entries),
-            fidelity=fidelities(self.data.tiers, entries.rows["entry_ms"], exit_ms, self.study.market.tiers),
-            near_gap=near_gap(self.data.result.holes, entries.rows["entry_ms"], exit_ms),
-            to_survive_e8=self._margin_to_survive(job, batch, rows, script),
-            donors=donors,
-        )
-        table = outcome_table(self.study.market.venue, job, entries, batch, facts)
-        self.finish(table, ledger_tables(job, entries, batch, outcome["liquidated"] == 1))
+        runs = self._runs(job, rows, script, batch)
+        hold = self._runs(self.hold_job, self._entries(self.hold_job), None, self.hold)
+        survive = self._margin_to_survive(job, batch, rows, script)
+        mode = self.study.market.tiers
+        facts = facts_of(self.data, mode, runs, hold, self._again, to_survive_e8=survive, donors=donors)
+        table = outcome_table(self.study.market.venue, job, runs.entries, batch, facts)
+        self.finish(table, ledger_tables(job, runs.entries, batch, batch.outcomes["liquidated"] == 1))
+
+    def _runs(self, job: Job, rows: npt.NDArray[Any], script: npt.NDArray[Any] | None, batch: Batch) -> Runs:
+        settings = replace(self.terms, latency_ms=job.latency_ms)
+        played = np.zeros(0, SCRIPT_ROW) if script is None else script
+        return Runs(job, settings, replace(self.data.entries, rows=rows), played, batch)
+
+    def _again(
+        self, market: AnyMarket, plan: Any, rules: Rules, rows: npt.NDArray[Any], script: npt.NDArray[Any] | None
+    ) -> Batch:
+        return self.hands.replay(market, plan, rules, rows, script=script, record=False)
 
     def _margin_to_survive(
         self, job: Job, batch: Batch, rows: npt.NDArray[Any], script: npt.NDArray[Any] | None
-    ) -> npt.NDArray[np.int64]:
-        """Give the least extra margin with which each liquidated run lives; NONE for the others.
+    ) -> npt.NDArray[np.int64] | None:
+        """Give the least extra margin with which each liquidated run lives; NONE for the others, None with legs.
 
         Where nothing acts nothing depends on the wallet either: one replay without liquidation finds the largest
-        deficit, and 1e-8 more is enough.
+        deficit, and 1e-8 more is enough. With several legs it is not sought.
         """
+        if self.data.pool is not None:
+            return None
         answer = np.full(len(batch.outcomes), NONE, np.int64)
         lost = np.flatnonzero(batch.outcomes["liquidated"] == 1)
         acts = bool(job.rules.names) or script is not None

@@ -13,15 +13,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 
-from backtest.engine.batch import Batch, replay_batch
-from backtest.engine.market import Market
-from backtest.engine.plan import NONE
+from backtest.engine.plan import NONE, SCRIPT_ROW
+from backtest.engine.pool.market import PoolMarket
 from backtest.study.config import Study
 from backtest.study.crew import crew
-from backtest.study.entries import Entries, near_gap
+from backtest.study.entries import Entries
+from backtest.study.facts import Runs, facts_of
 from backtest.study.jobs import Job
+from backtest.study.kernels import replay_on
 from backtest.study.naming import HOLD
-from backtest.study.outcomes import Facts, baseline_paired, coded, outcome_table
+from backtest.study.outcomes import coded, outcome_table
+from backtest.study.rerun import again
 from backtest.study.runner import SymbolData, terms
 from backtest.units import E8
 
@@ -36,37 +38,49 @@ class Variant:
 
     name: str
     study: Callable[[Study], Study] = lambda study: study
-    market: Callable[[Market], Market] = lambda market: market
+    data: Callable[[SymbolData], SymbolData] = lambda data: data
     skip: bool = True
 
 
-def adverse_last(market: Market) -> Market:
+def adverse_last(data: SymbolData) -> SymbolData:
     """Exchange high and low of every bar: a long then meets the high first, a short the low.
 
-    Blocks and segments keep their true extremes, so nothing may be skipped by a bar's own.
+    Blocks and segments keep their true extremes, so nothing may be skipped by a bar's own. Runs of several legs, which
+    choose between the extremes by their margin, stay as they are.
     """
+    market = data.market
+    if isinstance(market, PoolMarket):
+        return data
     bars = market.bars.copy()
     bars["mark_low_e8"], bars["mark_high_e8"] = market.bars["mark_high_e8"], market.bars["mark_low_e8"]
-    return market._replace(bars=bars)
+    return replace(data, market=market._replace(bars=bars))
 
 
-def neighbour_tiers(market: Market, step: int) -> Market:
+def neighbour_tiers(data: SymbolData, step: int) -> SymbolData:
     """Put the tier table seen before (-1) or after (+1) in the place of each; the first and last have themselves."""
+    market = data.market
     segments = market.segments.copy()
-    segments["table"][:-1] = np.clip(market.segments["table"][:-1] + step, 0, len(market.tiers) - 1)
-    return market._replace(segments=segments)
+    if isinstance(market, PoolMarket):  # the tables of all instruments are numbered through
+        ends = np.cumsum([len(one.tiers) for one in data.instruments])
+        segments["table"] = np.clip(market.segments["table"] + step, np.append(0, ends[:-1]), ends - 1)
+    else:
+        segments["table"][:-1] = np.clip(market.segments["table"][:-1] + step, 0, len(market.tiers) - 1)
+    return replace(data, market=market._replace(segments=segments))
 
 
 def variants(study: Study, loaded: Sequence[SymbolData]) -> Iterator[Variant]:
     """List the assumptions that can matter to a study.
 
     Reactions and gaps need no replay of their own. With one position in each margin unit, extremes of several marks
-    never come together, so every liquidation is certain.
+    never come together, so every liquidation is certain; with several legs opens and closes show those that are.
     """
-    yield Variant("adverse extreme last", market=adverse_last, skip=False)
-    if any(len(data.market.tiers) > 1 for data in loaded):
-        yield Variant("previous tier table", market=lambda market: neighbour_tiers(market, -1))
-        yield Variant("next tier table", market=lambda market: neighbour_tiers(market, 1))
+    if any(data.pool is None for data in loaded):
+        yield Variant("adverse extreme last", data=adverse_last, skip=False)
+    if any(data.pool is not None for data in loaded):
+        yield Variant("opens and closes only", data=lambda data: data.synced())
+    if any(len(one.tiers) > 1 for data in loaded for one in data.instruments):
+        yield Variant("previous tier table", data=lambda data: neighbour_tiers(data, -1))
+        yield Variant("next tier table", data=lambda data: neighbour_tiers(data, 1))
     if study.entries.margin_mode == "isolated":
         other = {"pro_rata": "keep", "keep": "pro_rata"}[study.release]
         yield Variant(
@@ -107,23 +121,25 @@ def _stride(loaded: Sequence[SymbolData], jobs: int, skip: bool) -> int:
 
 
 def _replay(variant: Variant, study: Study, data: SymbolData, own: Sequence[Job], stride: int) -> pa.Table:
-    study, market = variant.study(study), variant.market(data.market)
+    study, data = variant.study(study), variant.data(data)
     entries = _every(data.entries, stride)
-    hold: Batch | None = None
+    hold: Runs | None = None
     tables = []
     for job in own:
         rows = entries.under(posted_e8=study.capital_e8 * job.posted_share_e8 // E8, qty_share_e8=job.qty_share_e8)
         if hold is not None:
-            outcome = hold.outcomes
+            outcome = hold.batch.outcomes
             rows["baseline_liquidation_ms"] = np.where(outcome["liquidated"] == 1, outcome["liquidation_ms"], NONE)
             rows["baseline_exit_ms"] = outcome["exit_ms"]
-        plan = replace(terms(study), latency_ms=job.latency_ms).plan(
-            job.rules, next_open=job.reaction == "next_open", skip=variant.skip
-        )
-        # Of `hold` the rows are kept: the exposure of a partly liquidated baseline is summed from its fills.
-        batch = replay_batch(market, plan, job.rules, rows, record=hold is None)
-        hold = hold or batch
-        tables.append(_outcomes(study, data, job, entries, batch, hold))
+        settings = replace(terms(study), latency_ms=job.latency_ms)
+        plan = data.plan(settings, job.rules, next_open=job.reaction == "next_open", skip=variant.skip)
+        # Of `hold` the rows are kept: the exposure of a partly liquidated baseline is summed from its fills. With
+        # several legs, those of all: what shares an account is read off them.
+        batch = replay_on(data.market, plan, job.rules, rows, record=hold is None or data.pool is not None)
+        runs = Runs(job, settings, replace(entries, rows=rows), np.zeros(0, SCRIPT_ROW), batch)
+        hold = hold or runs
+        facts = facts_of(data, study.market.tiers, runs, hold, again)
+        tables.append(coded(outcome_table(study.market.venue, job, runs.entries, batch, facts)))
     return pa.concat_tables(tables)
 
 
@@ -132,16 +148,3 @@ def _every(entries: Entries, stride: int) -> Entries:
     _, time = np.unique(entries.rows["entry_ms"], return_inverse=True)
     kept = np.flatnonzero(time % stride == 0)
     return entries.only(kept.tolist())
-
-
-def _outcomes(study: Study, data: SymbolData, job: Job, entries: Entries, batch: Batch, hold: Batch) -> pa.Table:
-    exit_ms = batch.outcomes["exit_ms"]
-    ends = np.where(exit_ms < 0, entries.rows["entry_ms"], exit_ms)
-    facts = Facts(
-        baseline_paired_e2=baseline_paired(data.result.tape, hold, exit_ms, entries),
-        fidelity=np.zeros(len(ends), np.int64),
-        near_gap=near_gap(data.result.holes, entries.rows["entry_ms"], ends),
-        to_survive_e8=None,
-        donors=None,
-    )
-    return coded(outcome_table(study.market.venue, job, entries, batch, facts))

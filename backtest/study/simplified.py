@@ -26,9 +26,10 @@ from backtest.errors import StudyError
 from backtest.schema import Tape
 from backtest.study.config import Study
 from backtest.study.entries import schedule
+from backtest.study.instruments import check_era, check_single
 from backtest.study.naming import leverage_text
 from backtest.study.outcomes import REFUSED
-from backtest.study.runner import Progress, check_era, check_linear, terms
+from backtest.study.runner import Progress, terms
 from backtest.study.shortcuts import FULL, LADDERLESS, RULES, Form, History, Ints, Prices, Rule
 from backtest.units import E8, HOUR_MS, duration_text, e8_text
 from backtest.venues.fees import taker_fee_steps
@@ -53,7 +54,7 @@ class Verdicts:
 def read_history(study: Study, lake: Lake, symbol: str) -> History:
     """Read what the study's market says of a symbol."""
     check_era(study)
-    check_linear(study, symbol)
+    check_single(study, symbol)
     spec = study.market
     interval = duration_text(spec.interval_ms)
     joined = read_market(lake, spec.venue, symbol, interval, spec.start_ms, spec.stop_ms, spec.gaps, spec.resample)

@@ -11,14 +11,12 @@ import pyarrow.compute as pc
 
 from backtest.analysis.money import Money
 from backtest.study.config import Study
-from backtest.study.equity import equity_curve
 from backtest.study.jobs import Job
-from backtest.study.narrate import narrate
 from backtest.study.outcomes import ledger_tables
 from backtest.study.rerun import find_job, rerun
 from backtest.study.runner import SymbolData, terms
-from backtest.study.story import Ledger, hold_id, replayed_ledger, tell
-from backtest.study.trace import life, trace
+from backtest.study.story import Ledger, hold_id, replayed_ledger
+from backtest.study.telling import bars, equity, narrate, tell_run
 from backtest.units import E8
 
 
@@ -43,13 +41,12 @@ class SingleRuns:
         """Tell a run line by line."""
         data, outcome, tables = self._rows(run_id)
         (hold,) = self._outcomes_of([hold_id(run_id)])
-        return list(narrate(tell(self._study, data, outcome, Ledger.of(tables), hold)))
+        return list(narrate(tell_run(self._study, data, outcome, Ledger.of(tables), hold)))
 
     def bars(self, run_id: str) -> pa.Table:
         """Give a run bar by bar, as `trace` does."""
         data, outcome, tables = self._rows(run_id)
-        lived = life(data.result.tape, outcome, tables["transfers"], tables["fills"])
-        return trace(data.result.tape, data.market, terms(self._study), lived)
+        return bars(data, terms(self._study), outcome, tables)
 
     def money(self, run_ids: Sequence[str]) -> list[Money]:
         """Give what runs of one strategy, reaction and symbol did to the money; they are replayed together."""
@@ -64,16 +61,15 @@ class SingleRuns:
 
 
 def _of(tables: Mapping[str, pa.Table], run_id: str) -> dict[str, pa.Table]:
-    return {name: tables[name].filter(pc.equal(tables[name]["run_id"], run_id)) for name in ("transfers", "fills")}
+    return {name: tables[name].filter(pc.equal(tables[name]["run_id"], run_id)) for name in tables}
 
 
 def run_money(data: SymbolData, outcome: Mapping[str, Any], tables: Mapping[str, pa.Table]) -> Money:
     """Give what a run did to the money, from all its rows."""
-    tape = data.result.tape
-    curve = equity_curve(data, outcome, tables["transfers"], tables["fills"])
-    first = int(np.searchsorted(tape.time_ms, outcome["entry_ms"]))
-    closes = tape.mark_close_e8[first : first + len(curve.time_ms) - 1]
-    coin = np.concatenate([tape.mark_open_e8[first : first + 1], closes]) / E8
+    curve = equity(data, outcome, tables)
+    opens, closes = data.marks_e8
+    first = int(np.searchsorted(data.times_ms, outcome["entry_ms"]))
+    coin = np.concatenate([opens[first : first + 1], closes[first : first + len(curve.time_ms) - 1]]) / E8
     return Money(curve.time_ms, curve.equity_e8 / E8, coin, _flows(outcome, tables["transfers"]))
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from backtest.engine.margin import fee_reserve, measure, tier_at
+from backtest.engine.market import Market
 from backtest.engine.oracle.numbers import half_even
 from backtest.errors import InvariantError
 from backtest.schema import Tape
@@ -165,6 +166,7 @@ def _price_of(study: Study, data: SymbolData, held: Held, side: int, time_ms: in
     segment = _segment(tape, time_ms)
     if not held.qty_e8:
         return None
+    assert isinstance(data.market, Market)
     state = (side, held.qty_e8, held.cost_e8, held.wallet_e8, held.leverage_e2, int(tape.segment_taker_e8[segment]))
     return liquidation_price_e8(data.market, terms(study), int(tape.segment_table[segment]), state) or None
 

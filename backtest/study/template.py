@@ -38,6 +38,18 @@ leverage = [5, 10, 20]
 margin_mode = "isolated" # or "cross"
 margin_share = 0.5 # of the capital posted; the rest is the reserve
 horizon = "30d" # how long a position is held
+# basket = true # all symbols in one cross account, each with an equal part of the margin
+
+# Hedges that rules may open beside the position (trade), each with a leverage of its own.
+# [[layer]]
+# use = "opposite" # the other side of the same contract; or "inverse" or "other", with a symbol
+# leverage = 10
+
+# Coin in place of a share of the posted margin, in cross mode.
+# [[collateral]]
+# symbol = "BTCUSDT" # whose mark prices the coin
+# share = 0.5
+# ratio = 0.95 # of its value counts
 
 [costs]
 taker_fee_bps = "as-of" # the venue's dated rate, or a number

@@ -20,9 +20,10 @@ from backtest.engine.plan import NONE
 from backtest.engine.replay import BUFFER_NONE
 from backtest.engine.rules import Rule, Wake
 from backtest.study.config import Study
+from backtest.study.facts import Runs
 from backtest.study.jobs import Job
 from backtest.study.outcomes import REFUSED
-from backtest.study.rerun import Runs, find_job, rerun
+from backtest.study.rerun import find_job, rerun
 from backtest.study.runner import SymbolData
 from backtest.units import HOUR_MS, float_to_e8
 

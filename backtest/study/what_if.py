@@ -13,13 +13,14 @@ import pyarrow as pa
 from backtest.data.store import Lake
 from backtest.errors import UsageError
 from backtest.study.config import Study, parse_study
-from backtest.study.entries import fidelities, near_gap
+from backtest.study.facts import facts_of
 from backtest.study.jobs import BOTH, Job
 from backtest.study.naming import HOLD
-from backtest.study.outcomes import Facts, baseline_paired, ledger_tables, outcome_table
-from backtest.study.rerun import rerun
+from backtest.study.outcomes import ledger_tables, outcome_table
+from backtest.study.rerun import again, rerun
 from backtest.study.runner import SymbolData, load, run, study_jobs
-from backtest.study.story import Ledger, Story, hold_id, replayed_ledger, tell
+from backtest.study.story import Ledger, hold_id, replayed_ledger
+from backtest.study.telling import AnyStory, tell_run
 from backtest.units import DAY_MS, duration_ms, duration_text, time_ms, time_text
 
 WHERE = "what-if"
@@ -119,7 +120,7 @@ def what_if(
     *,
     reaction: str | None = None,
     debug: bool = False,
-) -> list[Story]:
+) -> list[AnyStory]:
     """Tell how a position fares under `hold`, and under the rules with each reaction, or with one.
 
     With `debug` a rule is called once for each of its wakes and for nothing else, so that a debugger can wait in it;
@@ -135,7 +136,7 @@ def what_if(
     (data,) = load(study, Lake(lake))
     told = _replayed_once(study, data, all_jobs) if debug else _replayed(study, data, all_jobs)
     holds = {outcome["run_id"]: outcome for outcome, _ in told}
-    return [tell(study, data, outcome, ledger, holds[hold_id(outcome["run_id"])]) for outcome, ledger in told]
+    return [tell_run(study, data, outcome, ledger, holds[hold_id(outcome["run_id"])]) for outcome, ledger in told]
 
 
 def _replayed(study: Study, data: SymbolData, all_jobs: Sequence[Job]) -> list[Told]:
@@ -150,14 +151,7 @@ def _replayed_once(study: Study, data: SymbolData, all_jobs: Sequence[Job]) -> l
     hold = rerun(study, data, all_jobs, all_jobs[0], [0])
     for job in all_jobs:
         runs = hold if job.strategy == HOLD else rerun(study, data, all_jobs, job, [0])
-        entry_ms, exit_ms = runs.entries.rows["entry_ms"], runs.batch.outcomes["exit_ms"]
-        facts = Facts(
-            baseline_paired_e2=baseline_paired(data.result.tape, hold.batch, exit_ms, runs.entries),
-            fidelity=fidelities(data.tiers, entry_ms, np.maximum(entry_ms, exit_ms), study.market.tiers),
-            near_gap=near_gap(data.result.holes, entry_ms, np.maximum(entry_ms, exit_ms)),
-            to_survive_e8=None,
-            donors=None,
-        )
+        facts = facts_of(data, study.market.tiers, runs, hold, again)
         (outcome,) = outcome_table(study.market.venue, job, runs.entries, runs.batch, facts).to_pylist()
         told.append((outcome, Ledger.of(ledger_tables(job, runs.entries, runs.batch, np.ones(1, bool)))))
     return told

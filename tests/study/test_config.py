@@ -195,7 +195,6 @@ def test_params_json_is_canonical() -> None:
         ("market.resample", {"method": "crash", "windows": "crsh", "scale": 2}, "no [[window]] of the study; did you"),
         ("market.resample", {"method": "crash", "windows": "crash"}, "market.resample.scale: is missing"),
         ("market.resample", {"method": "crash", "windows": "crash", "scale": 0}, "market.resample.scale: is 0, out of"),
-        ("market.basket", True, "market.basket: is not supported yet"),
         ("market.joint", "sync", "market.joint: is not supported yet"),
         ("market", "binance", 'market: is "binance", not a table'),
         ("entries.every", "90m", 'entries.every: is "90m", not a multiple of interval; take multiples of 1h'),

@@ -65,7 +65,7 @@ def test_an_interrupt_drops_what_was_not_begun(replayed: Ran, monkeypatch: pytes
     def interrupt(runs: int) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(crew_module, "replay_batch", counted)
+    monkeypatch.setattr(crew_module, "replay_on", counted)
     rows = np.tile(replayed.entries(job), 50)
     plan = terms(replayed.study).plan(job.rules, next_open=False)
     with pytest.raises(KeyboardInterrupt), crew(1) as hands:

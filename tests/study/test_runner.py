@@ -16,7 +16,6 @@ from backtest.data.store import Lake, Piece
 from backtest.errors import CoverageError, StudyError
 from backtest.study.naming import HOLD
 from backtest.study.outcomes import ledger_tables
-from backtest.study.runner import load_symbol
 from backtest.study.simplified import read_history
 from backtest.units import DAY_MS, E8, HOUR_MS
 
@@ -207,18 +206,18 @@ def test_a_leverage_above_the_tier_refuses_the_entry_and_leaves_its_row(lake: La
 
 
 @pytest.mark.parametrize(("venue", "symbol"), [("binance", "BTCUSD_PERP"), ("bybit", "BTC/USD:BTC")])
-def test_a_contract_settled_in_its_coin_is_refused(lake: Lake, venue: str, symbol: str) -> None:
+def test_simplified_rules_are_not_for_a_contract_settled_in_its_coin(lake: Lake, venue: str, symbol: str) -> None:
     start = {"start": "2026-01-01", "stop": "2026-03-01"} if venue == "bybit" else {}
     study = small_study(market={"venue": venue, "symbols": symbol, **start})
-    for read in (load_symbol, read_history):
-        with pytest.raises(StudyError, match="is settled in BTC, which is not replayed; take a linear contract"):
-            read(study, lake, study.market.symbols[0])
+    with pytest.raises(StudyError, match="is settled in BTC, and this is computed for linear contracts only; take a"):
+        read_history(study, lake, study.market.symbols[0])
 
 
 def test_the_ledger_is_kept_in_the_asset_of_the_contract(lake: Lake) -> None:
     done = ran(small_study(strategies=[]), lake)
     assert set(done.tables["transfers"]["asset"].to_pylist()) == {"USDT"}
-    entries, job = replace(done.data.entries, asset="USDC"), done.job("hold")
+    names = replace(done.data.entries.names, assets=("USDC",))
+    entries, job = replace(done.data.entries, names=names), done.job("hold")
     batch = done.replay(job, done.entries(job))
     tables = ledger_tables(job, entries, batch, np.ones(len(entries.rows), bool))
     assert set(tables["transfers"]["asset"].to_pylist()) == {"USDC"}

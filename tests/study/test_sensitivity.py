@@ -55,7 +55,7 @@ def test_the_order_of_extremes_moves_no_liquidation_of_a_single_position(
 
 
 def test_with_the_extremes_exchanged_a_long_meets_the_high_first(small: Ran) -> None:
-    market = adverse_last(small.data.market)
+    market = adverse_last(small.data).market
     assert (market.bars["mark_low_e8"] == small.data.market.bars["mark_high_e8"]).all()
     assert market.blocks is small.data.market.blocks
     # Where the high is cut down to the open, the first leg is empty and the second reaches the true low: the same end.
@@ -64,7 +64,7 @@ def test_with_the_extremes_exchanged_a_long_meets_the_high_first(small: Ran) -> 
     flat["mark_high_e8"] = np.maximum(flat["mark_open_e8"], flat["mark_close_e8"])
     longs = small.entries(job)[small.entries(job)["side"] == 1]
     ends = []
-    for one, skip in ((small.data.market._replace(bars=flat), True), (adverse_last(small.data.market), False)):
+    for one, skip in ((small.data.market._replace(bars=flat), True), (market, False)):
         plan = terms(small.study).plan(job.rules, next_open=False, skip=skip)
         ends.append(replay_batch(one, plan, job.rules, longs).outcomes)
     assert ends[0]["liquidation_ms"].tolist() == ends[1]["liquidation_ms"].tolist()
@@ -82,9 +82,9 @@ def test_a_neighbouring_table_is_in_force_where_each_was(small: Ran) -> None:
     market = small.data.market
     tables = market.segments["table"][:-1]
     assert len(market.tiers) > 1
-    after = neighbour_tiers(market, 1).segments["table"][:-1]
+    after = neighbour_tiers(small.data, 1).market.segments["table"][:-1]
     assert (after == np.minimum(tables + 1, len(market.tiers) - 1)).all()
-    before = neighbour_tiers(neighbour_tiers(market, -1), -1).segments["table"][:-1]
+    before = neighbour_tiers(neighbour_tiers(small.data, -1), -1).market.segments["table"][:-1]
     assert (before == np.maximum(tables - 2, 0)).all()
     assert (market.segments["table"][:-1] == tables).all()
 

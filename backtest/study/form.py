@@ -1,0 +1,158 @@
+"""The legs of a study's runs beyond one position: `basket`, `[[layer]]`, `[[collateral]]`. Contract: docs/pools.md."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from backtest.errors import CoverageError
+from backtest.schema import TARGETS
+from backtest.study import reader
+from backtest.study.market import SYMBOL, MarketSpec
+from backtest.study.reader import BadValueError, Convert, Section
+from backtest.units import E8
+from backtest.venues.contracts import Contract, contract_at
+from backtest.venues.symbols import normalize_symbol
+
+# What the pool replay has places for.
+BASKET_MAX = 8
+COLLATERALS_MAX = 4
+OPPOSITE = TARGETS[0]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerSpec:
+    """A hedge that rules may open: "opposite" in the core's own contract, "inverse" or "other" in a symbol's."""
+
+    use: str
+    symbol: str | None
+    leverage_e2: int
+
+
+@dataclass(frozen=True, slots=True)
+class CollateralSpec:
+    """Coin in place of a share of the posted margin: the mark of a symbol prices it, a ratio of that counts."""
+
+    symbol: str
+    share_e8: int
+    ratio_e8: int
+
+
+@dataclass(frozen=True, slots=True)
+class FormSpec:
+    """The legs of a run: all symbols in one account or each by itself, the layers, and the collateral."""
+
+    basket: bool = False
+    layers: tuple[LayerSpec, ...] = ()
+    collaterals: tuple[CollateralSpec, ...] = ()
+
+    @property
+    def is_single(self) -> bool:
+        """Say whether a run has one leg and quote as margin."""
+        return self == SINGLE
+
+
+SINGLE = FormSpec()
+
+
+def settles_in_coin(contract: Contract) -> bool:
+    """Say whether a contract's profit is paid in its base coin.
+
+    >>> settles_in_coin(contract_at("binance", "BTCUSD_PERP", 1_700_000_000_000))
+    True
+    """
+    return contract.settle != contract.quote
+
+
+def read_form(top: Section, entries: Section, market: MarketSpec | None, margin_mode: str) -> FormSpec:
+    """Read the legs of a study's runs; `market` is None where it could not be read, and is then not compared with."""
+    basket = entries.get("basket", reader.switch, False)
+    if basket and market is not None:
+        _check_basket(entries, market, margin_mode)
+    layers = tuple(_layer(section, market) for section in top.tables("layer"))
+    if len({layer.use for layer in layers}) < len(layers):
+        top.problem("layer", "names one kind twice", "a run has each kind once")
+    collaterals = tuple(_collateral(section, market) for section in top.tables("collateral"))
+    if collaterals and market is not None and all(isinstance(one.share_e8, int) for one in collaterals):
+        _check_collaterals(top, market, margin_mode, collaterals)
+    return FormSpec(basket, layers, collaterals)
+
+
+def _check_basket(entries: Section, market: MarketSpec, margin_mode: str) -> None:
+    count = len(market.symbols)
+    if not 2 <= count <= BASKET_MAX:
+        entries.problem("basket", f"holds {count} symbols", f"give market.symbols 2 to {BASKET_MAX} of them")
+    if margin_mode != "cross":
+        entries.problem("basket", "needs one account for all of its positions", 'set margin_mode = "cross"')
+    if entries.has("list") or entries.has("from"):
+        entries.problem("basket", "opens all symbols at once, a list one by one", "take out one of the two")
+    coin = [symbol for symbol in market.symbols if _is_coin(market, symbol)]
+    if coin:
+        entries.problem("basket", f"holds {coin[0]}, which settles in its own coin", "take linear contracts only")
+
+
+def _is_coin(market: MarketSpec, symbol: str) -> bool:
+    """Say whether a symbol is known and settles in coin; an unknown one is refused where its tape is built."""
+    try:
+        return settles_in_coin(contract_at(market.venue, symbol, market.start_ms))
+    except CoverageError:
+        return False
+
+
+def _layer(section: Section, market: MarketSpec | None) -> LayerSpec:
+    use = section.get("use", reader.choice(*TARGETS))
+    symbol = None
+    if use == OPPOSITE and section.has("symbol"):
+        section.problem("symbol", "is not for the opposite leg, which is in the core's own contract", "take it out")
+    elif use in TARGETS[1:]:
+        symbol = section.get("symbol", _contract(market, coin=use == "inverse"))
+        if market is not None and symbol in market.symbols:
+            section.problem("symbol", f"is {symbol}, which the core holds", 'take another, or use = "opposite"')
+    else:
+        section.has("symbol")
+    return LayerSpec(use, symbol, section.get("leverage", reader.scaled(100, "1", "1000")))
+
+
+def _contract(market: MarketSpec | None, *, coin: bool) -> Convert[str]:
+    """Read the symbol of a contract that settles in coin, or of one that does not."""
+
+    def convert(raw: object) -> str:
+        name = SYMBOL(raw)
+        if market is None:
+            return name
+        symbol = normalize_symbol(name, market.venue)
+        try:
+            contract = contract_at(market.venue, symbol, market.start_ms)
+        except CoverageError as error:
+            problem = error.problems[0]
+            raise BadValueError(f"is {reader.show(raw)}, {problem.what}", problem.remedy) from None
+        if settles_in_coin(contract) != coin:
+            example = "BTCUSD_PERP" if market.venue == "binance" else "BTCUSD"
+            remedy = f"take a coin-settled contract, such as {example}" if coin else f"take {contract.base}USDT"
+            raise BadValueError(f"is {symbol}, which settles in {contract.settle}", remedy)
+        return symbol
+
+    return convert
+
+
+def _collateral(section: Section, market: MarketSpec | None) -> CollateralSpec:
+    share = reader.scaled(E8, "0", "1", above=True)
+    return CollateralSpec(
+        symbol=section.get("symbol", _contract(market, coin=False)),
+        share_e8=section.get("share", share),
+        ratio_e8=section.get("ratio", share),
+    )
+
+
+def _check_collaterals(
+    top: Section, market: MarketSpec, margin_mode: str, collaterals: tuple[CollateralSpec, ...]
+) -> None:
+    if margin_mode != "cross":
+        top.problem("collateral", "needs one account that all of it backs", 'set margin_mode = "cross" in [entries]')
+    if any(_is_coin(market, symbol) for symbol in market.symbols):
+        top.problem("collateral", "stands beside a core that settles in coin", "take linear contracts, or none of it")
+    if len(collaterals) > COLLATERALS_MAX:
+        top.problem("collateral", f"names {len(collaterals)} coins", f"name at most {COLLATERALS_MAX}")
+    if len({one.symbol for one in collaterals}) < len(collaterals):
+        top.problem("collateral", "names one coin twice", "add their shares")
+    if sum(one.share_e8 for one in collaterals) > E8:
+        top.problem("collateral", "has shares that add up to more than 1", "lower them")

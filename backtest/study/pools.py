@@ -1,0 +1,148 @@
+"""Runs of several legs: their instruments on one clock, the replay's form of a study's legs, and their entries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from backtest import schema
+from backtest.data.store import Lake
+from backtest.engine import cells as at
+from backtest.engine.batch import Terms
+from backtest.engine.plan import ENTRY
+from backtest.engine.pool.batch import Collateral, Form, Layer, slots_of
+from backtest.engine.pool.forms import OPPOSITE, POOL_ENTRY, SLOTS_MAX
+from backtest.engine.pool.market import PoolMarket, pool_market
+from backtest.errors import CoverageError, StudyError
+from backtest.study.config import Study
+from backtest.study.entries import Clock, Entries, LedgerNames, contracts, laid_out
+from backtest.study.form import LayerSpec
+from backtest.study.instruments import Instrument, core_tiers, is_coin, read_instrument, refuse_leverage
+from backtest.units import E8
+from backtest.venues.contracts import contract_at
+from backtest.venues.tiers import TierTable, tier_tables
+
+BASKET = "basket"
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """What the runs of several legs have beside their market: instruments, the core's first, and the replay's form.
+
+    `sync` is the market of the same bars in which only opens and closes are visited, `terms` the study's.
+    """
+
+    instruments: tuple[Instrument, ...]
+    form: Form
+    sync: PoolMarket
+    terms: Terms
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        return tuple(one.symbol for one in self.instruments)
+
+
+def takes_pool(study: Study, symbol: str) -> bool:
+    """Say whether the runs of a symbol have more than one linear leg with quote as margin."""
+    return not study.form.is_single or is_coin(study, symbol)
+
+
+def load_pool(study: Study, terms: Terms, lake: Lake, core: Sequence[str]) -> tuple[Pool, PoolMarket]:
+    """Read every instrument that runs with these core symbols need, and lay them side by side.
+
+    Errors: `StudyError` for a layer without tier tables or with too much leverage; `DataError` where the instruments
+    have no bar in common.
+    """
+    tables = {symbol: core_tiers(study, symbol) for symbol in core}
+    for number, layer in enumerate(study.form.layers, 1):
+        for symbol in core if layer.symbol is None else (layer.symbol,):
+            tables[symbol] = _layer_tiers(study, symbol, layer, f"layer[{number}]")
+    for number, collateral in enumerate(study.form.collaterals, 1):
+        tables.setdefault(collateral.symbol, _tiers(study, collateral.symbol, f"collateral[{number}]"))
+    instruments = tuple(read_instrument(study, lake, symbol, tiers) for symbol, tiers in tables.items())
+    tapes, inverse = [one.result.tape for one in instruments], [one.is_inverse for one in instruments]
+    pool = Pool(instruments, _form(study, len(core), list(tables)), pool_market(tapes, inverse, sync=True), terms)
+    return pool, pool_market(tapes, inverse)
+
+
+def _layer_tiers(study: Study, symbol: str, layer: LayerSpec, where: str) -> tuple[TierTable, ...]:
+    tables = _tiers(study, symbol, where)
+    refuse_leverage((layer.leverage_e2,), symbol, tables, f"{where}.leverage")
+    return tables
+
+
+def _tiers(study: Study, symbol: str, where: str) -> tuple[TierTable, ...]:
+    try:
+        return tier_tables(study.market.venue, symbol, study.market.tiers)
+    except CoverageError as error:
+        what = f"{symbol} has no tier table ({error.problems[0]})"
+        remedy = 'name a file with the tiers of all symbols: market.tiers = "FILE.json"'
+        raise StudyError.at(f"{where}.symbol", what, remedy) from None
+
+
+def _form(study: Study, core_count: int, symbols: Sequence[str]) -> Form:
+    return Form(
+        core_count,
+        tuple(
+            Layer(
+                schema.TARGETS.index(layer.use),
+                layer.leverage_e2,
+                None if layer.symbol is None else symbols.index(layer.symbol),
+            )
+            for layer in study.form.layers
+        ),
+        tuple(Collateral(symbols.index(one.symbol), one.share_e8, one.ratio_e8) for one in study.form.collaterals),
+    )
+
+
+# --- names and entries -----------------------------------------------------------------------------------------------
+
+
+def symbols_by_slot(pool: Pool) -> list[str]:
+    """Name the instrument of each slot; an opposite leg is told from its core leg, "" where there is no leg.
+
+    The two are positions of their own in one contract: BTCUSDT and BTCUSDT.opposite.
+    """
+    named = [*pool.symbols[: pool.form.core_count], *[""] * (pool.form.core_count + 2)]
+    for layer in pool.form.layers:
+        for place, slot in enumerate(slots_of(layer.target, pool.form.core_count)):
+            opposite = f"{named[place]}.{schema.TARGETS[OPPOSITE]}"
+            named[slot] = opposite if layer.instrument is None else pool.symbols[layer.instrument]
+    return named
+
+
+def ledger_names(study: Study, pool: Pool) -> LedgerNames:
+    """Name assets, accounts and slots: the wallet of a layer that stands alone is `margin.` and its kind."""
+    found = [contract_at(study.market.venue, one, study.market.start_ms) for one in pool.symbols]
+    accounts = [*schema.ACCOUNTS, *[""] * SLOTS_MAX]
+    for target, name in enumerate(schema.TARGETS):
+        for slot in slots_of(target, pool.form.core_count):
+            accounts[at.INSURANCE + slot] = f"margin.{name}"
+    quote = next((contract.settle for contract in found if contract.settle == contract.quote), found[0].quote)
+    return LedgerNames((quote, *(contract.base for contract in found)), tuple(symbols_by_slot(pool)), tuple(accounts))
+
+
+def pool_schedule(study: Study, name: str, pool: Pool, market: PoolMarket) -> Entries:
+    """Lay out the entries of a pool: those of its first symbol, with steps and minima of each leg."""
+    first = pool.symbols[0]
+    plain = laid_out(study, name, first, Clock(market.times_ms, market.starts), ledger_names(study, pool))
+    rows = np.zeros(len(plain.rows), POOL_ENTRY)
+    for field in ENTRY.names or ():
+        rows[field] = plain.rows[field]
+    for slot, symbol in enumerate(symbols_by_slot(pool)):
+        if symbol:
+            _lay_contract(study, symbol.split(".")[0], slot, rows)
+    return Entries(name, plain.names, rows, plain.labels, plain.held_ms)
+
+
+def _lay_contract(study: Study, symbol: str, slot: int, rows: npt.NDArray[Any]) -> None:
+    """Write steps and minima of one leg; an inverse contract's step is in quote: contracts x contract size."""
+    for from_ms, contract in contracts(study.market.venue, symbol, np.unique(rows["entry_ms"])):
+        later = rows["entry_ms"] >= from_ms
+        size_e8 = contract.contract_size_e8 if is_coin(study, symbol) else E8
+        rows["leg_step_e8"][later, slot] = contract.qty_step_e8 * size_e8 // E8
+        rows["leg_min_notional_e8"][later, slot] = contract.min_notional_e8
