@@ -49,6 +49,23 @@ def in_force(dated: Sequence[tuple[int, Any]], time_ms: int) -> int:
     return max(bisect_right(dated, time_ms, key=lambda entry: entry[0]) - 1, 0)
 
 
+def strikes(wake: Wake, outside: Outside, entry_ms: int, previous_ms: int, time_ms: int) -> bool:
+    """Say whether the moment of a wake came after the bar before, up to this one.
+
+    It is a multiple of the hours of `every` since the entry, a change of a signal, a time before or after an event.
+    """
+    if wake.kind == "signal":
+        return outside.fires(wake.name, previous_ms, time_ms)
+    if wake.value is None:
+        return False
+    ms = int(wake.value * HOUR_MS)
+    if wake.kind == "before_event":
+        return outside.comes_near(wake.name, ms, previous_ms, time_ms)
+    if wake.kind == "after_event":
+        return outside.has_passed(wake.name, ms, previous_ms, time_ms)
+    return wake.kind == "every" and (time_ms - entry_ms) // ms > (previous_ms - entry_ms) // ms
+
+
 class _Run:
     def __init__(self, market: Market, plan: Plan) -> None:
         self.market, self.plan = market, plan
@@ -158,7 +175,7 @@ class _Run:
         if any(fill.cause in ("entry", "rule") for fill in self.result.fills[fills_before:]):
             events.add("on_fill")
         for key, wake in self.open_wakes:
-            if wake.kind in events or self._strikes(wake, previous_ms, bar.time_ms):
+            if wake.kind in events or strikes(wake, self.outside, self.plan.entry_ms, previous_ms, bar.time_ms):
                 self._call(bar, key, bar.mark_open, bar.trade_open, bar.time_ms)
         if not self.over:
             self._test(bar, bar.mark_open, lambda: self._cause_after_fees(bar.mark_open))
@@ -196,21 +213,6 @@ class _Run:
             if action.bars == bar.number and not self.over:
                 at = Moment(bar.time_ms, bar.mark_open, "rule")
                 self._act(bar, checked(Request(*action[1:]), "script"), Scene(at, bar.trade_open, bar.time_ms))
-
-    def _strikes(self, wake: Wake, previous_ms: int, time_ms: int) -> bool:
-        """Say whether the moment of a wake (a multiple of the hours of `every` since the entry, a change of a signal,
-        a time before or after an event) came after the bar before, up to this one."""
-        if wake.kind == "signal":
-            return self.outside.fires(wake.name, previous_ms, time_ms)
-        if wake.value is None:
-            return False
-        ms = int(wake.value * HOUR_MS)
-        if wake.kind == "before_event":
-            return self.outside.comes_near(wake.name, ms, previous_ms, time_ms)
-        if wake.kind == "after_event":
-            return self.outside.has_passed(wake.name, ms, previous_ms, time_ms)
-        entry_ms = self.plan.entry_ms
-        return wake.kind == "every" and (time_ms - entry_ms) // ms > (previous_ms - entry_ms) // ms
 
     # --- rules ---------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import harness
 import numpy as np
-from harness import BOOK_ROWS, UNCOMPARED, compare, to_outcome, to_terms
+from harness import BOOK_ROWS, UNCOMPARED, compare, to_outcome, to_outside, to_terms
 from pool_worlds import POOL_RULES
 
 from backtest import schema
@@ -115,6 +115,7 @@ def replay_market(
     market: PoolMarket, plan: twin.PoolPlan, rules: Rules, *, skip: bool = True, keep: Keep = "all", record: bool = True
 ) -> twin.PoolResult:
     """Replay one run in the kernel over a market that is laid out already."""
+    rules = rules.fed(market.times_ms, to_outside(plan))
     next_open = plan.reaction == "next_open"
     kernel_plan = pool_plan(to_terms(plan), to_form(plan), market, rules, next_open=next_open, skip=skip)
     script = np.array([tuple(action) for action in plan.script], SCRIPT_ROW)

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import pool_rules
 import worlds as single
 from harness import RULES
+from outside_worlds import draw_outside
 from worlds import E8, EPOCH_MS, INTERVALS_MS, LEVERAGES, PRICES_E8, Hold, decimal, draw_rule, draw_wake
 
 from backtest.engine import oracle
@@ -75,6 +76,7 @@ def draw_world(seed: int, bars: int | None = None) -> World:
     if r.random() < 0.25:  # equity meets maintenance, or misses it by 1e-8, at marks of the path
         plan = meet(r, still, replace(plan, entry_ms=start_ms), prices, plan.entry_ms)
     market = disturb(r, market, count, start_ms)
+    plan = outward(Random(f"pool outside {seed}"), plan, count, start_ms, interval_ms)
     if r.random() < 0.3:
         plan = replace(plan, baseline_liquidation_ms=r.choice(shared_times(market)))
     return World(seed, market, plan)
@@ -354,6 +356,19 @@ def locked(r: Random, plan: twin.PoolPlan) -> twin.PoolPlan:
     posted, high = plan.posted_margin * r.choice((1, 1, 2, 3)), Decimal(r.choice(("50", "100")))
     layers = (plan.layers[0]._replace(leverage=high), *plan.layers[1:])
     return replace(plan, rules=(use, *plan.rules[:1]), posted_margin=posted, capital=posted * 2, layers=layers)
+
+
+def outward(r: Random, plan: twin.PoolPlan, count: int, start_ms: int, interval_ms: int) -> twin.PoolPlan:
+    """Let rules of some worlds wait for signals and events, and read them; a pool knows no distance to liquidation."""
+    told = draw_outside(r, plan, count, start_ms, interval_ms, E8)
+    rules = tuple(
+        replace(use, wakes=tuple(BUFFER if wake.kind.startswith("liq_") else wake for wake in use.wakes))
+        for use in told.rules
+    )
+    return replace(plan, rules=rules, signals=told.signals, events=told.events)
+
+
+BUFFER = oracle.Wake("buffer_below", Decimal("0.5"))
 
 
 def draw_pool_rule(r: Random, interval_ms: int, posted: int, targets: list[int]) -> oracle.RuleUse:

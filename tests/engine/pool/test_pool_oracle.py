@@ -140,7 +140,8 @@ def test_one_leg_is_one_position_until_it_is_liquidated() -> None:
 
 def test_generated_pools_meet_what_they_are_made_for() -> None:
     """Endings, causes, refusals, assets and units each occur in the generated worlds."""
-    results = [twin.replay(world.market, world.plan) for world in map(draw_world, range(1200))]
+    worlds = [draw_world(seed) for seed in range(1200)]
+    results = [twin.replay(world.market, world.plan) for world in worlds]
     outcomes = [result.outcome for result in results]
     assert {outcome["exit_reason"] for outcome in outcomes} == {
         "liquidated",
@@ -150,6 +151,8 @@ def test_generated_pools_meet_what_they_are_made_for() -> None:
         "refused",
     }
     assert {outcome["cause"] for outcome in outcomes} >= {"price", "funding", "fee", "tier_change", "hedge_margin"}
+    kinds = {wake.kind for world in worlds for use in world.plan.rules for wake in use.wakes}
+    assert kinds >= {"buffer_below", "headroom_below", "on_fill", "signal", "before_event", "after_event"}
     assert sum(bool(outcome["liquidated"]) for outcome in outcomes) >= 0.3 * len(outcomes)
     assert sum(int(str(outcome["layer_liquidations"])) for outcome in outcomes) > 10
     assert sum(bool(outcome["partial"]) for outcome in outcomes) > 10

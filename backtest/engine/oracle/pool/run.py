@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from backtest.engine.oracle.actions import Request, checked
-from backtest.engine.oracle.model import THRESHOLD_WAKES, Action, Wake
+from backtest.engine.oracle.model import THRESHOLD_WAKES, Action
 from backtest.engine.oracle.numbers import e8
+from backtest.engine.oracle.outside import Outside
 from backtest.engine.oracle.pool.books import At
 from backtest.engine.oracle.pool.desk import Desk, Scene
 from backtest.engine.oracle.pool.entry import enter, refusal, sizes
@@ -17,7 +18,8 @@ from backtest.engine.oracle.pool.pool import Pool
 from backtest.engine.oracle.pool.state import state_of
 from backtest.engine.oracle.pool.tape import Step, Tape
 from backtest.engine.oracle.pool.trading import close_leg
-from backtest.engine.oracle.state import HOUR_MS, RuleMemory
+from backtest.engine.oracle.run import strikes
+from backtest.engine.oracle.state import RuleMemory
 from backtest.schema import VERBS
 
 Key = tuple[int, int]  # (rule index, wake index)
@@ -43,6 +45,7 @@ class _Run:
         self.terms = [(-1, -1)] * len(market.instruments)  # indices of the risk table and the taker rate in force
         self.memories = [RuleMemory() for _ in plan.rules]
         wakes = [((r, w), wake) for r, rule in enumerate(plan.rules) for w, wake in enumerate(rule.wakes)]
+        self.outside = Outside(plan.signals, plan.events)
         self.thresholds = {key: condition(self.pool, wake) for key, wake in wakes if wake.kind in THRESHOLD_WAKES}
         self.open_wakes = [(key, wake) for key, wake in wakes if wake.kind not in THRESHOLD_WAKES]
         self.pending: dict[Key, Holds] = {}  # threshold wakes not called in this bar
@@ -125,7 +128,7 @@ class _Run:
         if any(fill.cause in ("entry", "rule") for fill in self.result.fills[fills_before:]):
             events.add("on_fill")
         for key, wake in self.open_wakes:
-            if wake.kind in events or self._strikes(wake, previous_ms, step.time_ms):
+            if wake.kind in events or strikes(wake, self.outside, self.plan.entry_ms, previous_ms, step.time_ms):
                 self._call(step, key, at, step.time_ms)
         if not self.story.over:
             self.liquidations.test(at, lambda: self.liquidations.cause_after_fees(step.mark_open))
@@ -166,13 +169,6 @@ class _Run:
                 request = checked(Request(*action[1:]), "script")
                 self._act(step, request, Scene(at._replace(cause="rule"), step.time_ms))
 
-    def _strikes(self, wake: Wake, previous_ms: int, time_ms: int) -> bool:
-        """Say whether a multiple of the hours of `every` since the entry fell after the bar before, up to this one."""
-        if wake.kind != "every" or wake.value is None:
-            return False
-        period_ms, entry_ms = int(wake.value * HOUR_MS), self.plan.entry_ms
-        return (time_ms - entry_ms) // period_ms > (previous_ms - entry_ms) // period_ms
-
     # --- rules ---------------------------------------------------------------------------------------------------
 
     def _rests(self, rule: int, time_ms: int) -> bool:
@@ -188,6 +184,7 @@ class _Run:
         state = state_of(
             self.pool,
             memory,
+            (use, self.outside),
             marks=at.marks,
             time_ms=step.time_ms,
             entry_ms=self.plan.entry_ms,

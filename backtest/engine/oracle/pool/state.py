@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import math
 
+from backtest.engine.oracle.model import RuleUse
+from backtest.engine.oracle.outside import Outside
 from backtest.engine.oracle.pool.layers import core_notional
 from backtest.engine.oracle.pool.model import TARGETS, PoolState
 from backtest.engine.oracle.pool.pool import Pool
 from backtest.engine.oracle.pool.units import target_slots
-from backtest.engine.oracle.state import HOUR_MS, RuleMemory, natural
+from backtest.engine.oracle.state import HOUR_MS, RuleMemory, natural, padded
 
 
 def state_of(
-    pool: Pool, memory: RuleMemory, *, marks: tuple[int, ...], time_ms: int, entry_ms: int, entry_qty: int, wake: int
+    pool: Pool,
+    memory: RuleMemory,
+    told: tuple[RuleUse, Outside],
+    *,
+    marks: tuple[int, ...],
+    time_ms: int,
+    entry_ms: int,
+    entry_qty: int,
+    wake: int,
 ) -> PoolState:
-    """Describe unit 0 and the first core leg at the marks to one rule; figures of a coin unit in quote."""
+    """Describe unit 0 and the first core leg at the marks to one rule, and what it reads; coin figures in quote."""
+    use, outside = told
     first, unit, books = pool.legs[0], pool.units[0], pool.books
     mark = marks[first.instrument]
     figures = pool.figures(unit, marks)
@@ -54,6 +65,9 @@ def state_of(
         wake=wake,
         layers=sum(leg.qty > 0 for slot, leg in pool.legs.items() if slot >= len(pool.plan.core)),
         memory=memory.numbers,
+        signals=padded((outside.value(name, time_ms) for name in use.signals), 8, math.nan),
+        hours_to_event=padded((outside.hours_to(kind, time_ms) for kind in use.events), 4, math.inf),
+        hours_since_event=padded((outside.hours_since(kind, time_ms) for kind in use.events), 4, math.inf),
         layer_share=[_share(pool, target, marks) for target in range(len(TARGETS))],
     )
 
