@@ -31,8 +31,8 @@ lint: .venv/test.stamp
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
 
-fuzz: .venv/test.stamp ## compare kernel and oracle on random runs (SEED=n MINUTES=m)
-	@$(BIN)/python -m tests.engine.fuzz --seed $(SEED) --minutes $(MINUTES)
+fuzz: .venv/test.stamp ## compare kernel and oracle on random runs (SEED=n MINUTES=m, POOL=1: of several legs)
+	@$(BIN)/python -m tests.engine.fuzz --seed $(SEED) --minutes $(MINUTES) $(if $(POOL),--pool)
 
 bench: .venv/test.stamp ## speed, as ratios measured in one run
 	@$(BIN)/python -m pytest tests/bench

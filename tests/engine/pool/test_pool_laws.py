@@ -15,13 +15,16 @@ from random import Random
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+from harness import to_outside, to_terms
 from outside_worlds import altered
-from pool_harness import replay_market, run_kernel, to_market, to_rules
+from pool_harness import direct_calls, replay_market, run_kernel, to_form, to_market, to_rules, to_run
 from pool_worlds import POOL_RULES, World, draw_world, shared_times
 from worlds import ceil_div, decimal, jumps
 
 from backtest.engine import oracle
 from backtest.engine.oracle import pool as twin
+from backtest.engine.pool.batch import pool_plan, replay_pool_batch
 from backtest.units import E8, to_e8
 
 COUNT = int(os.environ.get("LAW_WORLDS", "120"))
@@ -461,6 +464,31 @@ def test_purity() -> None:
         silent = replay_market(market, world.plan, to_rules(world.plan.rules), record=False)
         assert silent.outcome == first.outcome
         assert not silent.transfers
+
+
+def test_runs_of_one_batch_know_nothing_of_each_other() -> None:
+    """Many entries in one call, in any order, give the outcomes that each gives alone."""
+    for world in worlds(COUNT // 6):
+        market = to_market(world.market, world.plan)
+        assert market is not None
+        rules = to_rules(world.plan.rules).fed(market.times_ms, to_outside(world.plan))
+        bare = replace(world.plan, script=())
+        times = shared_times(world.market)
+        plans = [
+            replace(bare, side=side, leverage=Decimal(leverage), entry_ms=time_ms)
+            for side in (1, -1)
+            for leverage in (2, 10, 20)
+            for time_ms in times[:: max(1, len(times) // 3)]
+            if time_ms < bare.stop_ms
+        ]
+        entries = np.concatenate([to_run(market, plan) for plan in plans])
+        mixed = np.array(Random(world.seed).sample(range(len(entries)), len(entries)))
+        next_open = world.plan.reaction == "next_open"
+        kernel_plan = pool_plan(to_terms(bare), to_form(bare), market, rules, next_open=next_open)
+        with direct_calls():
+            together = replay_pool_batch(market, kernel_plan, rules, entries[mixed]).outcomes
+            alone = [replay_pool_batch(market, kernel_plan, rules, entries[i : i + 1]).outcomes for i in mixed]
+        assert np.array_equal(together, np.concatenate(alone))
 
 
 def test_zero_funding_is_no_funding() -> None:

@@ -148,6 +148,13 @@ MUTANTS = (
         LAWS + "skipping_changes_nothing_where_only_a_layer_may_die",
     ),
     Mutant(
+        "memory of the run before",
+        "pool/replay.py",
+        "        desk.memory[:] = 0.0\n",
+        "",
+        LAWS + "runs_of_one_batch_know_nothing_of_each_other",
+    ),
+    Mutant(
         "the smallest maintenance is closed first",
         "pool/forced.py",
         "if chosen < 0 or maintenance > most:",
