@@ -10,9 +10,9 @@ both ends included, cut to the time in which the statement was in force.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -24,9 +24,11 @@ from backtest.units import time_text
 
 __all__ = [
     "Event",
+    "Statement",
     "Windows",
     "after_times",
     "before_times",
+    "in_force",
     "in_window",
     "kinds",
     "known_events",
@@ -35,6 +37,19 @@ __all__ = [
 ]
 
 _FOREVER = int(np.iinfo(np.int64).max)
+
+
+class Statement(Protocol):
+    """What was said of an event: when it is due (None: it is cancelled), and since when that was known."""
+
+    @property
+    def event_id(self) -> str: ...
+
+    @property
+    def scheduled_ms(self) -> int | None: ...
+
+    @property
+    def known_ms(self) -> int: ...
 
 
 class Windows(NamedTuple):
@@ -93,7 +108,7 @@ def windows(events: Sequence[Event], before_ms: int, after_ms: int) -> Windows:
     >>> windows([event], 10, 5)
     Windows(first_ms=array([90]), last_ms=array([105]))
     """
-    spans = ((max(due - before_ms, known), min(due + after_ms, until - 1)) for due, known, until in _in_force(events))
+    spans = ((max(due - before_ms, known), min(due + after_ms, until - 1)) for due, known, until in in_force(events))
     joined: list[tuple[int, int]] = []
     for first, last in sorted(span for span in spans if span[0] <= span[1]):
         if joined and first <= joined[-1][1] + 1:
@@ -120,18 +135,18 @@ def before_times(events: Sequence[Event], before_ms: int) -> Ints:
     An event that was not known before it happened has none; neither has one that was moved or cancelled by then.
     """
     starts = {
-        start for due, known, until in _in_force(events) if (start := max(due - before_ms, known)) < min(due, until)
+        start for due, known, until in in_force(events) if (start := max(due - before_ms, known)) < min(due, until)
     }
     return np.array(sorted(starts), np.int64)
 
 
 def after_times(events: Sequence[Event], after_ms: int) -> Ints:
     """Give the moments that lie `after_ms` after events that by then had not been moved or cancelled, in order."""
-    times = {due + after_ms for due, known, until in _in_force(events) if known <= due + after_ms < until}
+    times = {due + after_ms for due, known, until in in_force(events) if known <= due + after_ms < until}
     return np.array(sorted(times), np.int64)
 
 
-def _in_force(events: Sequence[Event]) -> Iterator[tuple[int, int, int]]:
+def in_force(events: Iterable[Statement]) -> Iterator[tuple[int, int, int]]:
     """Give every date that stood: the time due, since when it was known, and when another took its place.
 
     A date that is said again, as when the event was released, stands on.

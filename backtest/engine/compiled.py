@@ -14,6 +14,7 @@ import warnings
 from collections import namedtuple
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -301,7 +302,8 @@ def _scaled(rule: Rule, wake: Wake, value: float) -> int:
     if kind in (LIQ_BPS_BELOW, LIQ_ATR_BELOW) and not 0.0 <= value < DISTANCE_MAX:
         what = f"wakes {value:g} {'bps' if kind == LIQ_BPS_BELOW else 'true ranges'} from liquidation"
         raise RuleError.at(rule.path, f'rule "{rule.name}" {what}', f"take 0 to under {DISTANCE_MAX:,}")
-    return float_to_e8(value / BPS if kind == LIQ_BPS_BELOW else value)
+    scaled = float_to_e8(value)
+    return round(Decimal(scaled) / BPS) if kind == LIQ_BPS_BELOW else scaled
 
 
 def sample_states(count: int = 64) -> Any:

@@ -25,6 +25,7 @@ from backtest.study.canonical import study_json
 from backtest.study.config import Study
 from backtest.study.jobs import Job
 from backtest.study.outcomes import coded
+from backtest.study.outside import told
 from backtest.study.runner import SymbolData
 from backtest.venues.tiers import TierTable
 
@@ -97,12 +98,20 @@ def decisions(study: Study, loaded: Sequence[SymbolData], all_jobs: Sequence[Job
         "study": _sha256(study_json(study)),
         "data": _sha256(json.dumps([entries_hash(one.result.entries) for one in instruments])),
         **({"regimes": _sha256(json.dumps(tagged))} if study.regimes else {}),
+        **_outside(study, loaded, all_jobs),
         "tiers": _sha256(json.dumps([[_plain(table) for table in one.tiers] for one in instruments])),
         "contracts": _sha256(json.dumps([_contracts(data) for data in loaded])),
         "rules": _sha256("".join(_rule_source(job) for job in all_jobs)),
         "engine": source_hash(),
         "lock": lock_hash(),
     }
+
+
+def _outside(study: Study, loaded: Sequence[SymbolData], all_jobs: Sequence[Job]) -> dict[str, str]:
+    """Hash what rules are told from outside the market, if they are told anything."""
+    if not any(job.rules.needs_feed for job in all_jobs):
+        return {}
+    return {"outside": _sha256(json.dumps([told(data.outside, (job.rules for job in all_jobs)) for data in loaded]))}
 
 
 def _plain(table: TierTable) -> list[Any]:

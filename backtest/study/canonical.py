@@ -12,6 +12,7 @@ from backtest.study.config import BPS_E8, EntrySpec, StrategySpec, Study
 from backtest.study.form import FormSpec
 from backtest.study.market import AS_OF, MarketSpec
 from backtest.study.regime import resolved_regimes
+from backtest.study.signal_spec import resolved_signals
 from backtest.units import duration_text, e8_text, time_text
 
 
@@ -46,6 +47,7 @@ def resolved(study: Study) -> dict[str, Any]:
         "window": [{"name": w.name, "from": _instant(w.from_ms), "to": _instant(w.to_ms)} for w in study.windows],
         **({"regime": list(resolved_regimes(study.regimes))} if study.regimes else {}),
         **_resolved_form(study.form),
+        **({"signal": list(resolved_signals(study.signals))} if study.signals else {}),
     }
 
 

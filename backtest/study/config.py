@@ -11,6 +11,7 @@ from pathlib import Path
 
 from backtest.data.resample import Bootstrap
 from backtest.errors import StudyError
+from backtest.signals.spec import SignalSpec
 from backtest.study import naming, reader
 from backtest.study.form import SINGLE, FormSpec, read_form
 from backtest.study.listed import Frame, Listed, read_listed
@@ -20,6 +21,7 @@ from backtest.study.profiles import read_profile
 from backtest.study.reader import BadValueError, Section
 from backtest.study.regime import RegimeSpec, read_regimes
 from backtest.study.reserve import ReserveSpec, read_latency, read_reserve
+from backtest.study.signal_spec import read_signals
 from backtest.units import duration_text
 
 MARGIN_MODES = ("isolated", "cross")
@@ -116,6 +118,7 @@ class Study:
     windows: tuple[Window, ...]
     regimes: tuple[RegimeSpec, ...] = ()
     form: FormSpec = SINGLE
+    signals: tuple[SignalSpec, ...] = ()
     workers: int | None = field(default=None, compare=False)
 
     def _repr_html_(self) -> str:
@@ -180,6 +183,7 @@ def parse_study(mapping: Mapping[str, object], where: str) -> Study:
         windows=windows,
         regimes=read_regimes(top),
         form=read_form(top, entries_section, market if market_section.ok else None, entries.margin_mode),
+        signals=read_signals(top),
         workers=top.table("run", required=False).get("workers", reader.whole(1, WORKERS_MAX), None),
     )
     if study.regimes and isinstance(market.resample, Bootstrap):

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
 
 from backtest.engine.compiled import Rules, prepare
 from backtest.study.config import Study
 from backtest.study.naming import HOLD, POST_ALL, REACTIONS, SHUFFLED, SMALLER_PCT
+from backtest.study.outside import Outside
 from backtest.study.rule_files import Uses
 from backtest.units import E8
 
@@ -26,10 +30,15 @@ class Job:
     qty_share_e8: int  # of hold's quantity
     latency_ms: int
     shuffled_of: str | None = None  # the strategy whose actions this one plays back
+    outside: Outside | None = None  # what its rules are told, once it is on a market
 
     @property
     def name(self) -> str:
         return f"{self.strategy} {self.reaction}"
+
+    def on(self, times_ms: npt.NDArray[np.int64], outside: Outside) -> Job:
+        """Give the job with its signals and events laid out on the bars that open at these times."""
+        return replace(self, rules=self.rules.fed(times_ms, outside), outside=outside)
 
 
 def jobs(study: Study, uses: dict[str, Uses]) -> Iterator[Job]:

@@ -1,9 +1,10 @@
 """Does a study see the future? Another future is put after a time, and what was written before it must not change.
 
 1. A symbol's history is cut one bar after some of its fills and actions, where a look ahead by one bar would show. From
-   each cut on, prices, funding and tier rates are replaced by made-up ones.
+   each cut on, prices, funding, tier rates, signals and what is said of events are replaced by made-up ones.
 2. Every run that is open at a cut is replayed over both futures, under each strategy and reaction.
 3. Every transfer, fill and action before the cut is compared.
+4. At a few cuts, every signal is computed from what was known before; its values must be those that it had.
 
 Shuffled twins are left out: they play back what other runs did later, and say so.
 """
@@ -12,23 +13,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from backtest.data.calendar import Statement
 from backtest.data.store import Lake
 from backtest.engine.batch import Batch, replay_batch
+from backtest.engine.feed import Steps
 from backtest.engine.market import Market, market_of
 from backtest.study.config import Study
 from backtest.study.entries import Entries, schedule
 from backtest.study.jobs import Job
+from backtest.study.outside import Outside, outside_of
 from backtest.study.runner import Progress, terms
 from backtest.study.shortcuts import History, Prices
 from backtest.study.simplified import read_history
 from backtest.units import E8
 
 CUTS = 24  # at most, for each symbol
+SIGNAL_CUTS = 3  # of them, at which signals are computed again
 TABLES = ("transfers", "fills", "actions")
 
 
@@ -88,19 +94,59 @@ def lookahead(study: Study, lake: Lake, all_jobs: Sequence[Job], progress: Progr
         history = read_history(study, lake, symbol)
         tape = history.tape()
         entries, market = schedule(study, symbol, tape), market_of(tape)
-        cuts = _cuts(study, history, [_replay(study, job, entries, market) for job in own])
+        outside = outside_of(study, lake, symbol)
+        mine = [job.on(tape.time_ms, outside) for job in own]
+        cuts = _cuts(study, history, [_replay(study, job, entries, market) for job in mine])
+        for bar in cuts[:: max(1, len(cuts) // SIGNAL_CUTS)]:
+            found += _changed_signals(study, lake, symbol, outside, mine, int(history.time_ms[bar]))
         for number, bar in enumerate(cuts):
             cut_ms = int(history.time_ms[bar])
             other = market_of(other_future(history, cut_ms, study.seed + number).tape())
             chosen = _open_at(entries, bar)
-            for job in own:
-                pair = [_before(_replay(study, job, chosen, one), cut_ms) for one in (market, other)]
+            elsewhere = other_outside(outside, cut_ms, study.seed + number)
+            for job in mine:
+                both = (job, market), (job.on(tape.time_ms, elsewhere), other)
+                pair = [_before(_replay(study, one, chosen, where), cut_ms) for one, where in both]
                 replays += len(chosen.rows)
                 rows += sum(len(table) for table in pair[0].values())
                 found += _differences(job, chosen, cut_ms, *pair)
             if progress is not None:
                 progress(place * CUTS + number + 1, len(study.market.symbols) * CUTS)
     return Lookahead(replays, rows, tuple(found))
+
+
+def other_outside(outside: Outside, cut_ms: int, seed: int) -> Outside:
+    """Replace what is known of signals and events at or after a time by what is drawn with a seed."""
+
+    def signal(name: str) -> Steps:
+        steps = outside.signal(name)
+        later = steps.available_ms >= cut_ms
+        drawn = np.random.Generator(np.random.PCG64(seed)).normal(0.0, 100.0, len(later))
+        return Steps(steps.available_ms, np.where(later, np.round(drawn), steps.value))
+
+    def statements(kind: str) -> Sequence[Statement]:
+        return [s for s in outside.statements(kind) if s.known_ms < cut_ms]
+
+    return Outside(signal, statements)
+
+
+def _changed_signals(
+    study: Study, lake: Lake, symbol: str, outside: Outside, own: Sequence[Job], cut_ms: int
+) -> Iterator[Changed]:
+    """Compute every signal from what was known before a time, and compare."""
+    then = outside_of(replace(study, market=replace(study.market, stop_ms=cut_ms)), lake, symbol)
+    for name in sorted({name for job in own for name in job.rules.signals}):
+        ours, theirs = outside.signal(name), then.signal(name)
+        for row, other in zip_longest(_rows_before(ours, cut_ms), _rows_before(theirs, cut_ms)):
+            if row != other:
+                yield Changed(f"signal {name}/{symbol}", cut_ms, "signal", (row or other)[0])
+                break
+
+
+def _rows_before(steps: Steps, cut_ms: int) -> list[tuple[int, str]]:
+    """Give the rows of a signal that were known before a time; a value that is not known equals itself as text."""
+    known = steps.available_ms < cut_ms
+    return list(zip(steps.available_ms[known].tolist(), map(repr, steps.value[known].tolist()), strict=True))
 
 
 def _cuts(study: Study, history: History, batches: Sequence[Batch]) -> list[int]:

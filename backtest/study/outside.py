@@ -1,34 +1,26 @@
-"""Signals and events as a replay takes them: step functions of time, and spans in which dated wakes call.
-
-An event is what was said of it: a later statement takes the place of an earlier one from the moment it was known.
-"""
+"""Signals and events as a replay takes them: step functions of time, and spans in which dated wakes call."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from backtest.data.calendar import Statement, in_force, known_events, require_coverage
+from backtest.data.store import Lake
+from backtest.engine.compiled import Rules
 from backtest.engine.feed import Spans, Steps
+from backtest.errors import StudyError
+from backtest.signals.compute import compute
+from backtest.signals.spec import SignalSpec
+from backtest.study.config import Study
 
 Ints = npt.NDArray[np.int64]
 FOREVER = int(np.iinfo(np.int64).max)
-
-
-class Statement(Protocol):
-    """What was said of an event: when it is due (None: it is cancelled), and since when that was known."""
-
-    @property
-    def event_id(self) -> str: ...
-
-    @property
-    def scheduled_ms(self) -> int | None: ...
-
-    @property
-    def known_ms(self) -> int: ...
 
 
 class Standings(NamedTuple):
@@ -40,17 +32,8 @@ class Standings(NamedTuple):
 
 
 def standings(statements: Iterable[Statement]) -> Standings:
-    """Give every date that ever stood; one that was said again stands on."""
-    rows: list[tuple[int, int, int]] = []
-    standing: dict[str, tuple[int, int]] = {}
-    for said in sorted(statements, key=lambda statement: statement.known_ms):
-        present = standing.get(said.event_id)
-        if present is not None and present[0] != said.scheduled_ms:
-            rows.append((*standing.pop(said.event_id), said.known_ms))
-        if said.scheduled_ms is not None:
-            standing.setdefault(said.event_id, (said.scheduled_ms, said.known_ms))
-    rows += [(*present, FOREVER) for present in standing.values()]
-    table = np.array(sorted(row for row in rows if row[1] < row[2]), np.int64).reshape(-1, 3)
+    """Give every date that ever stood, by time due."""
+    table = np.array(sorted(in_force(statements)), np.int64).reshape(-1, 3)
     return Standings(table[:, 0].copy(), table[:, 1].copy(), table[:, 2].copy())
 
 
@@ -84,9 +67,9 @@ def event_times(dates: Standings, *, coming: bool) -> Steps:
 class Outside:
     """What a replay is told from outside its market, each part asked for once; `engine.feed.Outside`."""
 
-    def __init__(self, signals: Callable[[str], Steps], statements: Callable[[str], Iterable[Statement]]) -> None:
+    def __init__(self, signals: Callable[[str], Steps], statements: Callable[[str], Sequence[Statement]]) -> None:
         self.signal = cache(signals)
-        self.statements = cache(lambda kind: tuple(statements(kind)))
+        self.statements = cache(statements)
         self._standings = cache(lambda kind: standings(self.statements(kind)))
 
     def before(self, kind: str, lead_ms: int) -> Spans:
@@ -100,3 +83,54 @@ class Outside:
 
     def last_event(self, kind: str) -> Steps:
         return event_times(self._standings(kind), coming=False)
+
+
+def outside_of(study: Study, lake: Lake, symbol: str) -> Outside:
+    """Give the signals of a study's symbol, and the calendars: those of the lake, else those that come along.
+
+    Signals are computed when they are asked for. Raises `SignalError`, `CoverageError` and `DataError` then.
+    """
+    market = study.market
+
+    def signals(name: str) -> Steps:
+        _refuse_stress(study, f'signal "{name}"')
+        found = compute(
+            signal_named(study, name),
+            lake,
+            venue=market.venue,
+            symbol=symbol,
+            start_ms=market.start_ms,
+            stop_ms=market.stop_ms,
+        )
+        return Steps(found.available_ms, found.value)
+
+    def statements(kind: str) -> Sequence[Statement]:
+        _refuse_stress(study, f'calendar "{kind}"')
+        events = known_events(kind, lake=lake.root)
+        require_coverage(kind, events, market.start_ms, market.stop_ms)
+        return events
+
+    return Outside(signals, statements)
+
+
+def signal_named(study: Study, name: str) -> SignalSpec:
+    """Give the signal that the study calls so, else the preset of that name."""
+    return next((spec for spec in study.signals if spec.name == name), SignalSpec(name, use=name))
+
+
+def _refuse_stress(study: Study, what: str) -> None:
+    if study.market.resample is not None:
+        raise StudyError.at("market.resample", f"leaves nothing of {what}", "take out the rules that wait for it")
+
+
+def told(outside: Outside, rules: Iterable[Rules], more: Iterable[str] = ()) -> dict[str, Any]:
+    """Give what decides of all that rules are told: a hash of each signal's rows, and every statement of a calendar."""
+    used = [one for one in rules if one.needs_feed]
+    signals = sorted({*more, *(name for one in used for name in one.signals)})
+    kinds = sorted({kind for one in used for kind in one.events})
+    hashed = {}
+    for name in signals:
+        steps = outside.signal(name)
+        hashed[name] = hashlib.sha256(steps.available_ms.tobytes() + steps.value.tobytes()).hexdigest()
+    said = {kind: [[s.event_id, s.scheduled_ms, s.known_ms] for s in outside.statements(kind)] for kind in kinds}
+    return {"signals": hashed, "events": said}

@@ -32,7 +32,6 @@ LATER = frozenset(
         "on_liquidation",
         "path",
         "position_mode",
-        "signal",
         "signals",
         "when",
     }

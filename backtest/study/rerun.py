@@ -50,6 +50,7 @@ def rerun(
 
     `donors` names, for each chosen entry of a shuffled job, the run whose actions it plays back.
     """
+    job = job.on(data.times_ms, data.outside)
     entries = _under(study, data, job, chosen)
     rows = entries.rows
     if job.strategy != HOLD:

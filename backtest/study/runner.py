@@ -39,6 +39,7 @@ from backtest.study.jobs import Job, jobs
 from backtest.study.kernels import AnyMarket
 from backtest.study.least_margin import least_margins_e8
 from backtest.study.outcomes import REFUSED, ledger_tables, outcome_table
+from backtest.study.outside import Outside, outside_of
 from backtest.study.pools import BASKET, Pool, load_pool, pool_schedule, takes_pool
 from backtest.study.regime import entered, tags
 from backtest.study.regime_steps import Market as RegimeMarket
@@ -85,6 +86,7 @@ class SymbolData:
     tiers: tuple[TierTable, ...]
     market: AnyMarket
     entries: Entries
+    outside: Outside
     tags: Mapping[str, npt.NDArray[np.int64]] = field(default_factory=dict)  # regime of each entry, by name
     pool: Pool | None = None  # of runs with several legs
 
@@ -159,12 +161,14 @@ def load_symbol(study: Study, lake: Lake, symbol: str) -> SymbolData:
         first = read_instrument(study, lake, symbol, core_tiers(study, symbol))
         market = market_of(first.result.tape)
         entries = schedule(study, symbol, first.result.tape)
+    outside = outside_of(study, lake, first.symbol)
     regimes = tags(study.regimes, lake, RegimeMarket(study.market.venue, first.symbol), entries.rows["entry_ms"])
     inside = np.flatnonzero(entered(study.regimes, regimes, len(entries.rows)))
     if not len(inside):
         raise StudyError.at(f"{symbol}: regime.enter", "no entry falls into these regimes", "take more of them")
     regimes = {name: places[inside] for name, places in regimes.items()}
-    return SymbolData(symbol, first.result, first.tiers, market, entries.only(inside.tolist()), regimes, pool)
+    kept = entries.only(inside.tolist())
+    return SymbolData(symbol, first.result, first.tiers, market, kept, outside, regimes, pool)
 
 
 def study_jobs(study: Study, where: str, *, tried: bool = True) -> list[Job]:
@@ -276,6 +280,7 @@ class _Replay:
         return kept.has(self.data.symbol, job) and (twin is None or kept.has(self.data.symbol, twin))
 
     def _play_one(self, job: Job) -> None:
+        job = job.on(self.data.times_ms, self.data.outside)
         outcome, rows = self.hold.outcomes, self._entries(job)
         rows["baseline_liquidation_ms"] = np.where(outcome["liquidated"] == 1, outcome["liquidation_ms"], NONE)
         rows["baseline_exit_ms"] = outcome["exit_ms"]

@@ -125,7 +125,7 @@ def _replay(variant: Variant, study: Study, data: SymbolData, own: Sequence[Job]
     entries = _every(data.entries, stride)
     hold: Runs | None = None
     tables = []
-    for job in own:
+    for job in (one.on(data.times_ms, data.outside) for one in own):
         rows = entries.under(posted_e8=study.capital_e8 * job.posted_share_e8 // E8, qty_share_e8=job.qty_share_e8)
         if hold is not None:
             outcome = hold.batch.outcomes

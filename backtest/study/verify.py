@@ -16,6 +16,7 @@ import pyarrow as pa
 from backtest import schema
 from backtest.engine import oracle
 from backtest.engine.batch import Batch
+from backtest.engine.feed import Steps
 from backtest.engine.plan import NONE
 from backtest.engine.replay import BUFFER_NONE
 from backtest.engine.rules import Rule, Wake
@@ -139,7 +140,29 @@ def oracle_plan(study: Study, runs: Runs, run: int, rules: Mapping[str, Rule], *
         ),
         baseline_liquidation_ms=_time(row["baseline_liquidation_ms"]),
         baseline_exit_ms=_time(row["baseline_exit_ms"]),
+        **_told(job, row),
     )
+
+
+def _told(job: Job, row: Any) -> dict[str, Any]:
+    """Give what a job's rules are told, as rows and statements."""
+    outside = job.outside
+    if outside is None:
+        return {}
+    return {
+        "signals": {name: _readings(outside.signal(name), row) for name in job.rules.signals},
+        "events": {
+            kind: tuple(oracle.Statement(s.event_id, s.scheduled_ms, s.known_ms) for s in outside.statements(kind))
+            for kind in job.rules.events
+        },
+    }
+
+
+def _readings(steps: Steps, row: Any) -> tuple[oracle.Reading, ...]:
+    """Give the rows of a signal from the last one that was known at a run's entry."""
+    first = max(int(np.searchsorted(steps.available_ms, row["entry_ms"], side="right")) - 1, 0)
+    pairs = zip(steps.available_ms[first:].tolist(), steps.value[first:].tolist(), strict=True)
+    return tuple(oracle.Reading(known_ms, value) for known_ms, value in pairs)
 
 
 def _time(value_ms: int) -> int | None:
@@ -163,6 +186,8 @@ def _oracle_wake(wake: Wake, values: Mapping[str, float | bool]) -> oracle.Wake:
         return oracle.Wake(wake.kind, None, wake.name)
     if wake.kind == "every":
         return oracle.Wake(wake.kind, Decimal(int(value)) / HOUR_MS)
+    if wake.kind in ("before_event", "after_event"):
+        return oracle.Wake(wake.kind, Decimal(round(value * HOUR_MS)) / HOUR_MS, wake.name)
     return oracle.Wake(wake.kind, _decimal(float_to_e8(float(value))), wake.name)
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from backtest.engine.oracle.account import Account
 from backtest.engine.oracle.model import Wake
-from backtest.engine.oracle.numbers import E8, ceil_div, e8, float_e8
+from backtest.engine.oracle.numbers import E8, ceil_div, e8, float_e8, half_even
 from backtest.engine.oracle.position import Position
 
 BPS = 10**4
@@ -38,7 +38,8 @@ def condition(wake: Wake, true_range: float) -> Condition:
     assert wake.value is not None, f"{wake.kind} needs a threshold"
     top, bottom = wake.value.as_integer_ratio()
     if wake.kind == "liq_bps_below":
-        return Condition(lambda a, mark: a.liquidated(against(a, mark, ceil_div(mark * top, bottom * BPS))), True)
+        share = half_even(top * E8, bottom * BPS)
+        return Condition(lambda a, mark: a.liquidated(against(a, mark, ceil_div(mark * share, E8))), True)
     if wake.kind == "liq_atr_below":
         if not 0 <= true_range < RANGE_LIMIT:
             return Condition(lambda a, mark: False, True)
