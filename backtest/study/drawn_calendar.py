@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
 
-from backtest.data.calendar import Event
 from backtest.engine.compiled import Rules
 from backtest.engine.plan import AFTER_EVENT, BEFORE_EVENT
 from backtest.study.config import Study
 from backtest.study.random_windows import random_events
 
-Calendar = Callable[[str], Sequence[Event]]
+Calendar = Callable[[str], Sequence[Any]]  # all that was said of a kind of event, as `data.calendar.Event`
+_random_events = cache(random_events)  # a study asks for the same draw for each symbol and replay
 
 
 def drawn_calendar(study: Study, rules: Rules, calendar: Calendar) -> Calendar:
@@ -20,9 +22,9 @@ def drawn_calendar(study: Study, rules: Rules, calendar: Calendar) -> Calendar:
     draws. Raises `StudyError` where the study's range has too few free days.
     """
 
-    def drawn(kind: str) -> Sequence[Event]:
-        return random_events(
-            calendar(kind),
+    def drawn(kind: str) -> Sequence[Any]:
+        return _random_events(
+            tuple(calendar(kind)),
             seed=study.seed,
             start_ms=study.market.start_ms,
             stop_ms=study.market.stop_ms,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from backtest.engine.compiled import Rules, prepare
 from backtest.study.config import Study
-from backtest.study.naming import HOLD, POST_ALL, REACTIONS, SHUFFLED, SMALLER_PCT
+from backtest.study.drawn_calendar import Calendar, drawn_calendar
+from backtest.study.naming import HOLD, POST_ALL, RANDOM_WINDOWS, REACTIONS, SHUFFLED, SMALLER_PCT
 from backtest.study.outside import Outside
 from backtest.study.rule_files import Uses
 from backtest.units import E8
@@ -30,19 +32,25 @@ class Job:
     qty_share_e8: int  # of hold's quantity
     latency_ms: int
     shuffled_of: str | None = None  # the strategy whose actions this one plays back
+    drawn: Callable[[Calendar], Calendar] | None = field(default=None, compare=False)  # draws its events by lot
     outside: Outside | None = None  # what its rules are told, once it is on a market
 
     @property
     def name(self) -> str:
         return f"{self.strategy} {self.reaction}"
 
+    @property
+    def is_twin(self) -> bool:
+        return self.shuffled_of is not None or self.drawn is not None
+
     def on(self, times_ms: npt.NDArray[np.int64], outside: Outside) -> Job:
-        """Give the job with its signals and events laid out on the bars that open at these times."""
-        return replace(self, rules=self.rules.fed(times_ms, outside), outside=outside)
+        """Give the job with its signals and events, or those drawn by lot, laid out on the bars that open then."""
+        told = outside if self.drawn is None else Outside(outside.signal, self.drawn(outside.statements))
+        return replace(self, rules=self.rules.fed(times_ms, told), outside=told)
 
 
 def jobs(study: Study, uses: dict[str, Uses]) -> Iterator[Job]:
-    """List a study's jobs in the order of its outcomes: controls first, each strategy before its shuffled twin."""
+    """List a study's jobs in the order of its outcomes: controls first, each strategy before its twins."""
     nothing = prepare([])
     share = study.entries.margin_share_e8
     yield Job(HOLD, "[]", BOTH, nothing, share, E8, 0)
@@ -52,8 +60,10 @@ def jobs(study: Study, uses: dict[str, Uses]) -> Iterator[Job]:
     for strategy in study.strategies:
         rules = prepare([(rule, values, strategy.cooldown_ms) for rule, values in uses[strategy.name]])
         latency = study.reserve.latency_ms if strategy.latency_ms is None else strategy.latency_ms
+        own = Job(strategy.name, strategy.params_json, BOTH, rules, share, E8, latency)
         for reaction in REACTIONS if rules.has_threshold else (BOTH,):
-            yield Job(strategy.name, strategy.params_json, reaction, rules, share, E8, latency)
-            yield Job(
-                strategy.name + SHUFFLED, strategy.params_json, reaction, nothing, share, E8, latency, strategy.name
-            )
+            job = replace(own, reaction=reaction)
+            yield job
+            yield replace(job, strategy=own.strategy + SHUFFLED, rules=nothing, shuffled_of=own.strategy)
+            if rules.events:
+                yield replace(job, strategy=own.strategy + RANDOM_WINDOWS, drawn=partial(drawn_calendar, study, rules))

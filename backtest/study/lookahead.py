@@ -6,7 +6,7 @@
 3. Every transfer, fill and action before the cut is compared.
 4. At a few cuts, every signal is computed from what was known before; its values must be those that it had.
 
-Shuffled twins are left out: they play back what other runs did later, and say so.
+Twins are left out: they play back what other runs did later, or draw events over the whole range, and say so.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def other_future(history: History, cut_ms: int, seed: int) -> History:
 
 def lookahead(study: Study, lake: Lake, all_jobs: Sequence[Job], progress: Progress | None = None) -> Lookahead:
     """Put another future after several times of every symbol, and list the runs that noticed."""
-    own = [job for job in all_jobs if job.shuffled_of is None]
+    own = [job for job in all_jobs if not job.is_twin]
     replays = rows = 0
     found: list[Changed] = []
     for place, symbol in enumerate(study.market.symbols):

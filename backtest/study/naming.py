@@ -17,6 +17,7 @@ HOLD = "hold"
 POST_ALL = "post-all"
 SMALLER_PCT = (75, 50, 25)
 SHUFFLED = "~shuffled"
+RANDOM_WINDOWS = "~random-windows"
 REACTIONS = ("intrabar", "next_open")
 SIDES = {"long": 1, "short": -1}
 

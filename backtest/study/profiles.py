@@ -20,8 +20,9 @@ class Profile:
 
 PROFILES: Mapping[str, Profile] = {
     "steward": Profile(
-        "careful: at most 5x, and never under one and a half of the entry's buffer while the reserve lasts",
+        "careful: at most 5x, half around FOMC and CPI, one and a half of the entry's buffer while the reserve lasts",
         (
+            ("step_aside", {}),
             ("cap_leverage", {"most": (5.0,)}),
             ("top_up_to", {"trigger": (1.5,), "target": (2.0,)}),
         ),

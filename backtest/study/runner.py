@@ -5,7 +5,7 @@ One symbol after the other:
 1. the tape is built from the lake, and the entries are laid out on it;
 2. `hold` is replayed first: its liquidation and exit times pair all other runs;
 3. each job is replayed (controls, then each strategy under each reaction);
-4. after a strategy, its shuffled twin plays back the actions of other runs;
+4. after a strategy come its twins: one plays back the actions of other runs, one has its events drawn by lot;
 5. outcomes and kept ledger rows go to the sink, in the order of the jobs.
 """
 
@@ -293,7 +293,7 @@ class _Replay:
             labels = self.data.entries.labels
             donors = [f"{job.shuffled_of}/{labels[d]}/{job.reaction}" if d >= 0 else None for d in drawn.tolist()]
         batch = self._replay(job, rows, script)
-        if job.rules.names:
+        if job.rules.names and not job.is_twin:
             self.scripts[job.name] = batch
         self._hand_over(job, batch, rows, script, donors)
 

@@ -1,14 +1,22 @@
-"""A twin's calendar: as many events as the real one has, none of them where its own windows are."""
+"""A twin's calendar: as many events as the real one has, none of them where its own windows are; and the twin."""
 
 from __future__ import annotations
 
 from backtest.data.calendar import after_times, known_events, windows
+from backtest.data.store import Lake
 from backtest.engine.compiled import prepare
+from backtest.schema import VERBS
 from backtest.study.drawn_calendar import drawn_calendar
+from backtest.study.rerun import rerun
 from backtest.study.rule_files import load_rules
+from backtest.study.verify import verify_runs
 from backtest.units import HOUR_MS
 
-from .small import small_study
+from .small import ran, small_study
+
+ASIDE = {"name": "aside", "rules": [{"use": "step_aside"}]}
+HALVE = {"name": "exit", "rules": [{"use": "exit", "trigger": 0.25}]}
+WIDTHS = {"fomc": (24 * HOUR_MS, 2 * HOUR_MS), "cpi": (12 * HOUR_MS, HOUR_MS)}
 
 
 def test_the_windows_are_those_of_the_rules() -> None:
@@ -24,3 +32,23 @@ def test_the_windows_are_those_of_the_rules() -> None:
         apart = windows(known_events(kind), before_ms, after_ms)
         assert len(both.first_ms) == len(apart.first_ms) + len(made(kind))
     assert made("fomc") == drawn_calendar(study, rules, known_events)("fomc")
+
+
+def test_a_rule_that_waits_for_events_has_a_twin_that_steps_aside_at_drawn_ones(lake: Lake) -> None:
+    small = ran(small_study(strategies=[ASIDE, HALVE]), lake)
+    names = [row["strategy"] for row in small.rows]
+    assert names.count("aside~random-windows") == names.count("aside") == names.count("hold")
+    assert "exit~random-windows" not in names
+    twin, aside = small.job("aside~random-windows"), small.job("aside")
+    drawn = drawn_calendar(small.study, aside.rules, known_events)
+    leads = {kind: {e.scheduled_ms - before_ms for e in drawn(kind)} for kind, (before_ms, _) in WIDTHS.items()}
+    every = range(len(small.data.entries.labels))
+    actions = rerun(small.study, small.data, small.jobs, twin, every).batch.actions
+    closed = actions[actions["verb"] == VERBS.index("reduce")]
+    assert len(closed) > 5
+    assert all(
+        any(0 <= time - lead < HOUR_MS for lead in leads["fomc"] | leads["cpi"]) for time in closed["time_ms"].tolist()
+    )
+    mine = small.tables["outcomes"].filter([name == "aside~random-windows" for name in names])
+    assert verify_runs(small.study, small.data, small.jobs, load_rules(), mine) == {}
+    assert small.of("aside") != small.of("aside~random-windows")
