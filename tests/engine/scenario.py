@@ -7,7 +7,7 @@ A file has blocks; a block begins with its name at the left edge. `#` begins a c
     plan    side=long leverage=10 …                        fields of Plan; defaults in PLAN_DEFAULTS
     tiers   from cap rate deduction max_leverage
     bars    hour open close mark_open mark_high mark_low [funding]
-    rules   use wakes parameters [cooldown]                wakes: headroom_below=4.95|every=1
+    rules   use wakes parameters [cooldown]                wakes: headroom_below=4.95|before_event:cpi=1
     script  bars verb amount target
     signals name hour value                                value - is unknown
     events  kind event known due                           due - is a cancellation
@@ -280,7 +280,10 @@ def rule_use(row: Row, functions: Mapping[str, Callable[..., Any]]) -> oracle.Ru
         name=row["use"],
         function=functions[row["use"]],
         params=SimpleNamespace(**{name: float(text) for name, text in parameters.items()}),
-        wakes=tuple(oracle.Wake(kind, Decimal(value) if value else None) for kind, _, value in wakes),
+        wakes=tuple(
+            oracle.Wake(kind.partition(":")[0], Decimal(value) if value else None, kind.partition(":")[2])
+            for kind, _, value in wakes
+        ),
         cooldown_ms=duration_ms(row.get("cooldown", "0h")),
     )
 

@@ -233,6 +233,30 @@ MUTANTS = (
         ORACLE,
     ),
 )
+OUTSIDE = (
+    Mutant(
+        "a signal known one bar early",
+        "feed.py",
+        "    bar = np.searchsorted(time_ms, steps.available_ms)\n",
+        "    bar = np.maximum(np.searchsorted(time_ms, steps.available_ms) - 1, 0)\n",
+        LAWS + "no_future",
+    ),
+    Mutant(
+        "when an event became known ignored",
+        "../study/outside.py",
+        "np.maximum(dates.due_ms - lead_ms, dates.since_ms)",
+        "dates.due_ms - lead_ms",
+        LAWS + "no_future",
+        300,
+    ),
+    Mutant(
+        "distance measured on the wrong side",
+        "distance.py",
+        "return max(mark - way, 1) if run.side > 0 else mark + way",
+        "return max(mark - way, 1) if run.side < 0 else mark + way",
+        ORACLE,
+    ),
+)
 FAST = ("deduction dropped", "funding sign", "fee on margin for fee on notional", "slippage for the run")
 
 
@@ -277,7 +301,7 @@ def test_a_wrong_kernel_is_caught(mutant: Mutant, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mutant", [m for m in MUTANTS if m.name not in FAST], ids=lambda m: m.name)
+@pytest.mark.parametrize("mutant", [m for m in (*MUTANTS, *OUTSIDE) if m.name not in FAST], ids=lambda m: m.name)
 def test_every_wrong_kernel_is_caught(mutant: Mutant, tmp_path: Path) -> None:
     check_caught(mutant, tmp_path)
 
