@@ -38,8 +38,11 @@ def scope(model: Model) -> str:
     """Say in one line what was replayed."""
     study = model.input.study
     market, entries = study["market"], study["entries"]
-    if "every" in entries:
-        levels = ", ".join(f"{level}×" for level in entries["leverage"])
+    levels = ", ".join(f"{level}×" for level in entries.get("leverage", []))
+    if "when" in entries:
+        sides = " and ".join(entries.get("side", ["to the side of its sign"]))
+        opened = f"an entry at each change of {entries['when']}, {sides}, {levels}"
+    elif "every" in entries:
         opened = f"an entry every {entries['every']}, {' and '.join(entries['side'])}, {levels}"
     else:
         opened = f"{plural(len(entries['list']), 'position')} of a list"

@@ -108,10 +108,12 @@ def decisions(study: Study, loaded: Sequence[SymbolData], all_jobs: Sequence[Job
 
 
 def _outside(study: Study, loaded: Sequence[SymbolData], all_jobs: Sequence[Job]) -> dict[str, str]:
-    """Hash what rules are told from outside the market, if they are told anything."""
-    if not any(job.rules.needs_feed for job in all_jobs):
+    """Hash what is told from outside the market, if rules are told anything or a signal opens positions."""
+    when = () if study.entries.when is None else (study.entries.when,)
+    if not when and not any(job.rules.needs_feed for job in all_jobs):
         return {}
-    return {"outside": _sha256(json.dumps([told(data.outside, (job.rules for job in all_jobs)) for data in loaded]))}
+    rules = [job.rules for job in all_jobs]
+    return {"outside": _sha256(json.dumps([told(data.outside, rules, when) for data in loaded]))}
 
 
 def _plain(table: TierTable) -> list[Any]:

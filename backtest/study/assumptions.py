@@ -60,6 +60,10 @@ def _entries(study: Study) -> list[tuple[str, str]]:
     if study.entries.listed:
         held = "held to its own end where it has one, at most for the horizon"
         said.append(("Entries", f"from a list, each at the first bar open at or after its time, and {held}"))
+    if study.entries.when is not None:
+        what = f'at the first bar open after each change of "{study.entries.when}" to a value that is not 0'
+        sides = "" if study.entries.sides else ", long where it is positive, else short"
+        said.append(("Entries", what + sides))
     when = [f"{spec.name} {' or '.join(spec.enter)}" for spec in study.regimes if spec.enter]
     if when:
         said.append(("Signal", f"entries only while, as published by then: {'; '.join(when)}"))

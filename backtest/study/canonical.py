@@ -73,11 +73,12 @@ def _resolved_market(market: MarketSpec, study: Study) -> dict[str, object]:
 
 
 def _resolved_times(entries: EntrySpec) -> dict[str, object]:
-    if entries.every_ms is None:
+    if entries.when is None and entries.every_ms is None:
         return {"list": [entry.text for entry in entries.listed]}
+    sides = [naming.side_name(side) for side in entries.sides]
     return {
-        "every": duration_text(entries.every_ms),
-        "side": [naming.side_name(side) for side in entries.sides],
+        **({"when": entries.when} if entries.every_ms is None else {"every": duration_text(entries.every_ms)}),
+        **({"side": sides} if sides else {}),
         "leverage": [_hundredths(leverage) for leverage in entries.leverages_e2],
     }
 

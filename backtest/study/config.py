@@ -21,7 +21,7 @@ from backtest.study.profiles import read_profile
 from backtest.study.reader import BadValueError, Section
 from backtest.study.regime import RegimeSpec, read_regimes
 from backtest.study.reserve import ReserveSpec, read_latency, read_reserve
-from backtest.study.signal_spec import read_signals
+from backtest.study.signal_spec import SIGNAL_NAME, read_signals
 from backtest.units import duration_text
 
 MARGIN_MODES = ("isolated", "cross")
@@ -45,7 +45,8 @@ UNIT_E8 = 100_000_000
 class EntrySpec:
     """How positions are opened: every `every_ms`, for each side and leverage, held for `horizon_ms`.
 
-    Or from a list: then `every_ms` is None, and sides and leverages are those of the list.
+    Or from a list: then `every_ms` is None, and sides and leverages are those of the list. Or `when` a signal changes:
+    to the side of its sign where there are no `sides`.
     """
 
     every_ms: int | None
@@ -55,6 +56,7 @@ class EntrySpec:
     margin_share_e8: int
     horizon_ms: int
     listed: tuple[Listed, ...] = ()
+    when: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +198,7 @@ def _entries(section: Section, market: MarketSpec, market_ok: bool, folder: Path
     interval_ms = market.interval_ms  # None where it could not be read
     listed: tuple[Listed, ...] = ()
     every_ms: int | None = None
+    when: str | None = None
     if section.has("list") or section.has("from"):
         if market_ok:
             frame = Frame(market.venue, market.symbols, market.interval_ms, market.start_ms, market.stop_ms)
@@ -203,8 +206,13 @@ def _entries(section: Section, market: MarketSpec, market_ok: bool, folder: Path
         sides = tuple(side for side in SIDES.values() if any(entry.side == side for entry in listed))
         leverages_e2 = tuple(sorted({entry.leverage_e2 for entry in listed}))
     else:
-        every_ms = section.get("every", _bars(interval_ms))
-        sides = tuple(SIDES[side] for side in section.many("side", reader.choice(*SIDES), tuple(SIDES)) or ())
+        when = section.get("when", SIGNAL_NAME, None)
+        if when is not None and section.has("every"):
+            section.problem("every", "does not go with when", "take one of them out")
+        if when is None:
+            every_ms = section.get("every", _bars(interval_ms))
+        both = tuple(SIDES) if when is None else ()
+        sides = tuple(SIDES[side] for side in section.many("side", reader.choice(*SIDES), both) or ())
         leverages_e2 = section.many("leverage", reader.scaled(100, "1", "1000"))
     return EntrySpec(
         every_ms=every_ms,
@@ -214,6 +222,7 @@ def _entries(section: Section, market: MarketSpec, market_ok: bool, folder: Path
         margin_share_e8=section.get("margin_share", reader.scaled(UNIT_E8, "0", "1", above=True), UNIT_E8 // 2),
         horizon_ms=section.get("horizon", _bars(interval_ms)),
         listed=listed,
+        when=when,
     )
 
 

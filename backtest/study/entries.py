@@ -9,11 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from backtest.engine.feed import firing_rows
 from backtest.engine.plan import ENTRY, NONE
 from backtest.errors import StudyError
 from backtest.schema import ACCOUNTS, TIER_FIDELITY, Tape
 from backtest.study.config import EntrySpec, Study
+from backtest.study.listed import Listed
 from backtest.study.naming import leverage_text, side_name
+from backtest.study.outside import Outside
 from backtest.units import DAY_MS, E8, time_text
 from backtest.venues.contracts import Contract, contract_at
 from backtest.venues.tiers import TierTable, fidelity
@@ -72,6 +75,27 @@ def schedule(study: Study, symbol: str, tape: Tape) -> Entries:
         later = rows["entry_ms"] >= from_ms
         rows["step_e8"][later], rows["min_notional_e8"][later] = contract.qty_step_e8, contract.min_notional_e8
     return entries
+
+
+def at_signal(study: Study, symbol: str, outside: Outside, times_ms: Ints) -> Study:
+    """Give a study that opens positions at a signal with a symbol's entries as a list; any other as it is.
+
+    An entry at the first bar open at or after each change of the signal to a value that is not 0, to the side of its
+    sign or to each side of the study. What was known before the first bar opens nothing.
+    """
+    spec = study.entries
+    if spec.when is None:
+        return study
+    rows = firing_rows(outside.signal(spec.when), times_ms)
+    listed = [
+        Listed(int(times_ms[row["bars"]]), symbol, side, leverage)
+        for row in rows[rows["bars"] > 0]
+        for side in spec.sides or (1 if row["amount"] > 0 else -1,)
+        for leverage in spec.leverages_e2
+    ]
+    if not listed:
+        raise StudyError.at(f"{symbol}: entries.when", f'the signal "{spec.when}" does not change', "take another")
+    return replace(study, entries=replace(spec, listed=tuple(listed)))
 
 
 def laid_out(study: Study, name: str, symbol: str, clock: Clock, names: LedgerNames) -> Entries:

@@ -25,7 +25,7 @@ from backtest.engine.batch import Batch, replay_batch
 from backtest.engine.feed import Steps
 from backtest.engine.market import Market, market_of
 from backtest.study.config import Study
-from backtest.study.entries import Entries, schedule
+from backtest.study.entries import Entries, at_signal, schedule
 from backtest.study.jobs import Job
 from backtest.study.outside import Outside, outside_of
 from backtest.study.runner import Progress, terms
@@ -93,8 +93,8 @@ def lookahead(study: Study, lake: Lake, all_jobs: Sequence[Job], progress: Progr
     for place, symbol in enumerate(study.market.symbols):
         history = read_history(study, lake, symbol)
         tape = history.tape()
-        entries, market = schedule(study, symbol, tape), market_of(tape)
-        outside = outside_of(study, lake, symbol)
+        outside, market = outside_of(study, lake, symbol), market_of(tape)
+        entries = schedule(at_signal(study, symbol, outside, tape.time_ms), symbol, tape)
         mine = [job.on(tape.time_ms, outside) for job in own]
         cuts = _cuts(study, history, [_replay(study, job, entries, market) for job in mine])
         for bar in cuts[:: max(1, len(cuts) // SIGNAL_CUTS)]:

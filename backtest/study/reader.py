@@ -33,7 +33,6 @@ LATER = frozenset(
         "path",
         "position_mode",
         "signals",
-        "when",
     }
 )
 

@@ -32,7 +32,7 @@ from backtest.errors import StudyError
 from backtest.schema import REFUSALS
 from backtest.study.config import Study
 from backtest.study.crew import Crew, crew
-from backtest.study.entries import Entries, schedule
+from backtest.study.entries import Entries, at_signal, schedule
 from backtest.study.facts import Runs, facts_of
 from backtest.study.instruments import Instrument, check_era, core_tiers, read_instrument
 from backtest.study.jobs import Job, jobs
@@ -156,12 +156,14 @@ def load_symbol(study: Study, lake: Lake, symbol: str) -> SymbolData:
     if symbol == BASKET or takes_pool(study, symbol):
         pool, market = load_pool(study, terms(study), lake, study.market.symbols if symbol == BASKET else [symbol])
         first = pool.instruments[0]
-        entries = pool_schedule(study, symbol, pool, market)
+        outside = outside_of(study, lake, first.symbol)
+        entries = pool_schedule(at_signal(study, first.symbol, outside, market.times_ms), symbol, pool, market)
     else:
         first = read_instrument(study, lake, symbol, core_tiers(study, symbol))
         market = market_of(first.result.tape)
-        entries = schedule(study, symbol, first.result.tape)
-    outside = outside_of(study, lake, first.symbol)
+        outside = outside_of(study, lake, symbol)
+        tape = first.result.tape
+        entries = schedule(at_signal(study, symbol, outside, tape.time_ms), symbol, tape)
     regimes = tags(study.regimes, lake, RegimeMarket(study.market.venue, first.symbol), entries.rows["entry_ms"])
     inside = np.flatnonzero(entered(study.regimes, regimes, len(entries.rows)))
     if not len(inside):

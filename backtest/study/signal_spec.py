@@ -14,7 +14,7 @@ from backtest.signals.spec import SignalSpec
 from backtest.study import reader
 from backtest.study.reader import BadValueError, Section
 
-_NAME = reader.text("[a-z][a-z0-9_]{0,39}", "a name of small letters, digits and _", '"slow_rsi"')
+SIGNAL_NAME = reader.text("[a-z][a-z0-9_]{0,39}", "a name of small letters, digits and _", '"slow_rsi"')
 _USE = reader.text("[a-z][a-z0-9_]{0,60}", "the name of a signal", '"rsi"')
 _INTERVAL = reader.text("[0-9]{1,4}[mhdw]", "an interval", '"4h"')
 _FILE = reader.text(r"[^\n]{1,300}\.py", "a Python file", '"signals/mine.py"')
@@ -25,7 +25,7 @@ def read_signals(top: Section) -> tuple[SignalSpec, ...]:
     signals: list[SignalSpec] = []
     for section in top.tables("signal"):
         spec = SignalSpec(
-            section.get("name", _NAME),
+            section.get("name", SIGNAL_NAME),
             section.get("use", _USE),
             section.get("interval", _INTERVAL, ""),
             file=section.get("file", _FILE, ""),

@@ -73,6 +73,8 @@ def read_history(study: Study, lake: Lake, symbol: str) -> History:
 
 def judge(study: Study, symbol: str, history: History, rules: Sequence[Rule] = RULES) -> Verdicts:
     """Ask every rule about the positions of a study that has one leverage."""
+    if study.entries.when is not None:
+        raise StudyError.at("entries.when", "is not taken here", "open positions by a schedule or a list")
     if any(spec.enter for spec in study.regimes):
         raise StudyError.at("regime.enter", "is not taken here: every entry is judged", "take it out")
     (leverage_e2,) = study.entries.leverages_e2

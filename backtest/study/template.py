@@ -32,6 +32,7 @@ release = "pro_rata" # a reduction frees its share of the margin; "keep" leaves 
 
 [entries]
 # from = "trades.csv" # in place of every: your own, with columns time, symbol, side, leverage; or freqtrade's
+# when = "macd_12_26_9_1d_cross" # in place of every: at each change of a signal, without side to the side of its sign
 every = "24h"
 side = ["long", "short"]
 leverage = [5, 10, 20]

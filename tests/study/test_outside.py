@@ -13,13 +13,14 @@ from backtest.engine.feed import Steps
 from backtest.errors import SignalError, StudyError
 from backtest.study import lookahead as module
 from backtest.study.archive import decisions
+from backtest.study.assumptions import assumptions
 from backtest.study.canonical import resolved, study_toml
-from backtest.study.config import Study, load_study
+from backtest.study.config import Study, load_study, parse_study
 from backtest.study.outside import Outside, outside_of, signal_named
 from backtest.study.rule_files import load_rules
 from backtest.study.runner import load, study_jobs
 from backtest.study.verify import verify_runs
-from study.small import hour_ms, make_lake, ran, small_study
+from study.small import SMALL, hour_ms, make_lake, ran, small_study
 
 HOURLY = [{"name": "macd_12_26_9_1d_cross", "use": "macd_cross", "interval": "1h", "fast": 8}]
 STRATEGIES = [
@@ -124,3 +125,49 @@ def test_a_signal_that_knows_the_future_is_found(lake: Lake, monkeypatch: pytest
     monkeypatch.setattr(module, "outside_of", knowing)
     found = module.lookahead(study, lake, study_jobs(study, "small")).changed
     assert "signal macd_12_26_9_1d_cross/BTCUSDT" in {one.run_id for one in found}
+
+
+# --- entries at a signal -------------------------------------------------------------------------------------------
+
+
+def opened(lake: Lake, **entries: Any) -> Any:
+    form = {"when": "macd_12_26_9_1d_cross", "leverage": [5, 20], "horizon": "10d", **entries}
+    study = parse_study({**SMALL, "signal": HOURLY, "entries": form, "strategy": STRATEGIES[2:]}, "small")
+    assert parse_study(resolved(study), "small") == study
+    (data,) = load(study, lake)
+    return study, data
+
+
+def test_positions_are_opened_where_a_signal_changes_to_the_side_of_its_sign(lake: Lake) -> None:
+    study, data = opened(lake)
+    steps = data.outside.signal("macd_12_26_9_1d_cross")
+    fires = [
+        (int(t), int(v))
+        for t, v, before in zip(steps.available_ms[1:], steps.value[1:], steps.value[:-1], strict=True)
+        if v in (1.0, -1.0) and v != before
+    ]
+    rows = data.entries.rows
+    assert [(int(r["entry_ms"]), int(r["side"])) for r in rows[rows["leverage_e2"] == 500]] == fires
+    assert len(rows) == 2 * len(fires) > 40
+    assert "outside" in decisions(study, [data], study_jobs(small_study(strategies=()), "small"))
+
+
+def test_a_study_may_open_both_sides_at_a_signal(lake: Lake) -> None:
+    _, both = opened(lake, side=["long", "short"])
+    _, one = opened(lake)
+    assert len(both.entries.rows) == 2 * len(one.entries.rows)
+    assert set(both.entries.rows["side"].tolist()) == {1, -1}
+
+
+def test_runs_opened_at_a_signal_are_those_of_the_oracle(lake: Lake) -> None:
+    study, _ = opened(lake)
+    small = ran(study, lake)
+    outcomes = small.tables["outcomes"]
+    assert any("macd_12_26_9_1d_cross" in text for _, text in assumptions(study, outcomes))
+    chosen = outcomes.filter([row["strategy"] == "far" for row in small.rows])
+    assert verify_runs(small.study, small.data, small.jobs, load_rules(), chosen) == {}
+
+
+def test_a_signal_and_a_schedule_do_not_go_together(lake: Lake) -> None:
+    with pytest.raises(StudyError, match="every"):
+        opened(lake, every="24h")
