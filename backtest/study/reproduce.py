@@ -23,7 +23,8 @@ from backtest.errors import IntegrityError
 from backtest.study.results import Results, open_results
 from backtest.study.rule_files import load_rules
 from backtest.study.runner import load, study_jobs
-from backtest.study.verify import Report, verify_runs
+from backtest.study.verify import POSITION, Report, verify_runs
+from backtest.study.verify_pools import POOL
 
 # Parts of what decides a study, in words.
 PARTS = {
@@ -172,7 +173,8 @@ def sample(results: Results, lake: Path, count: int, report: Report | None = Non
             if report is not None:
                 report(before + runs, len(chosen))
 
-        found |= verify_runs(study, data, all_jobs, rules, mine, advance)
+        twin = POSITION if data.pool is None else POOL
+        found |= verify_runs(study, data, all_jobs, rules, mine, advance, twin)
         done += len(mine)
     return Sampled(len(chosen), sum(chosen["liquidated"].to_pylist()), found)
 

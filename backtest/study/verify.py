@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -58,13 +58,15 @@ STORED = (
     "max_margin_ratio_ppm",
     "actions",
     "refused",
+    "layer_liquidations",  # of runs with several legs
 )
 
 
 # --- the oracle's input --------------------------------------------------------------------------------------------
 
 
-def _decimal(value_e8: int) -> Decimal:
+def natural(value_e8: int) -> Decimal:
+    """Give units of 1e-8 as an exact decimal."""
     return Decimal(int(value_e8)).scaleb(-8)
 
 
@@ -79,7 +81,7 @@ def oracle_market(tape: schema.Tape, first_bar: int, last_bar: int) -> oracle.Ma
         tape.mark_low_e8,
     )
     bars = tuple(
-        oracle.Bar(int(tape.time_ms[i]), *(_decimal(column[i]) for column in columns)) for i in range(first_bar, stop)
+        oracle.Bar(int(tape.time_ms[i]), *(natural(column[i]) for column in columns)) for i in range(first_bar, stop)
     )
     first = int(np.searchsorted(tape.segment_start, first_bar, side="right")) - 1
     last = int(np.searchsorted(tape.segment_start, stop, side="left"))
@@ -87,18 +89,18 @@ def oracle_market(tape: schema.Tape, first_bar: int, last_bar: int) -> oracle.Ma
     return oracle.Market(
         tape.interval_ms,
         bars,
-        {time: _decimal(tape.segment_funding_e8[s]) for s, time in starts if tape.segment_funding_e8[s]},
+        {time: natural(tape.segment_funding_e8[s]) for s, time in starts if tape.segment_funding_e8[s]},
         tuple((time, _tiers(tape, int(tape.segment_table[s]))) for s, time in starts),
-        tuple((time, _decimal(tape.segment_taker_e8[s])) for s, time in starts),
+        tuple((time, natural(tape.segment_taker_e8[s])) for s, time in starts),
     )
 
 
 def _tiers(tape: schema.Tape, table: int) -> tuple[oracle.TierRow, ...]:
     return tuple(
         oracle.TierRow(
-            None if tape.tier_cap_e8[table, k] == INT64_MAX else _decimal(tape.tier_cap_e8[table, k]),
-            _decimal(tape.tier_rate_e8[table, k]),
-            _decimal(tape.tier_deduction_e8[table, k]),
+            None if tape.tier_cap_e8[table, k] == INT64_MAX else natural(tape.tier_cap_e8[table, k]),
+            natural(tape.tier_rate_e8[table, k]),
+            natural(tape.tier_deduction_e8[table, k]),
             Decimal(int(tape.tier_max_leverage_e2[table, k])) / 100 if tape.tier_max_leverage_e2[table, k] else None,
         )
         for k in range(int(tape.tier_count[table]))
@@ -118,22 +120,22 @@ def oracle_plan(study: Study, runs: Runs, run: int, rules: Mapping[str, Rule], *
         stop_ms=study.market.stop_ms,
         side=int(row["side"]),
         leverage=Decimal(int(row["leverage_e2"])) / 100,
-        capital=_decimal(row["capital_e8"] + more_e8),
-        sizing_margin=_decimal(row["sizing_margin_e8"]),
-        qty_share=_decimal(row["qty_share_e8"]),
-        posted_margin=_decimal(row["posted_e8"] + more_e8),
-        step=_decimal(row["step_e8"]),
-        min_notional=_decimal(row["min_notional_e8"]),
-        slippage=_decimal(terms.slippage_e8),
-        liq_slippage=_decimal(terms.liquidation_slippage_e8),
-        clearance_rate=_decimal(terms.clearance_e8),
+        capital=natural(row["capital_e8"] + more_e8),
+        sizing_margin=natural(row["sizing_margin_e8"]),
+        qty_share=natural(row["qty_share_e8"]),
+        posted_margin=natural(row["posted_e8"] + more_e8),
+        step=natural(row["step_e8"]),
+        min_notional=natural(row["min_notional_e8"]),
+        slippage=natural(terms.slippage_e8),
+        liq_slippage=natural(terms.liquidation_slippage_e8),
+        clearance_rate=natural(terms.clearance_e8),
         margin_mode=study.entries.margin_mode,
         procedure="takeover" if terms.takeover else "ioc",
         fee_reserve=terms.fee_reserve,
         release=study.release,
         reaction="next_open" if job.reaction == "next_open" else "intrabar",
         latency_ms=job.latency_ms,
-        daily_cap=None if terms.daily_cap_e8 is None else _decimal(terms.daily_cap_e8),
+        daily_cap=None if terms.daily_cap_e8 is None else natural(terms.daily_cap_e8),
         rules=oracle_rules(job, rules),
         script=tuple(
             oracle.ScriptedAction(int(a["bars"]), int(a["verb"]), float(a["amount"]), int(a["target"])) for a in script
@@ -188,18 +190,19 @@ def _oracle_wake(wake: Wake, values: Mapping[str, float | bool]) -> oracle.Wake:
         return oracle.Wake(wake.kind, Decimal(int(value)) / HOUR_MS)
     if wake.kind in ("before_event", "after_event"):
         return oracle.Wake(wake.kind, Decimal(round(value * HOUR_MS)) / HOUR_MS, wake.name)
-    return oracle.Wake(wake.kind, _decimal(float_to_e8(float(value))), wake.name)
+    return oracle.Wake(wake.kind, natural(float_to_e8(float(value))), wake.name)
 
 
 # --- the kernel's answer -------------------------------------------------------------------------------------------
 
 
+def rows_of(rows: Any, run: int) -> Any:
+    """Give the ledger rows of one run of a batch."""
+    return rows[slice(*np.searchsorted(rows["run"], [run, run + 1]))]
+
+
 def kernel_result(batch: Batch, run: int) -> oracle.Result:
     """Give what the kernel wrote of one run in the oracle's form."""
-    transfers, fills, actions = (
-        rows[slice(*np.searchsorted(rows["run"], [run, run + 1]))]
-        for rows in (batch.transfers, batch.fills, batch.actions)
-    )
     return oracle.Result(
         transfers=[
             oracle.Transfer(
@@ -211,7 +214,7 @@ def kernel_result(batch: Batch, run: int) -> oracle.Result:
                 schema.CAUSES[t["cause"]],
                 int(t["rule"]),
             )
-            for t in transfers
+            for t in rows_of(batch.transfers, run)
         ],
         fills=[
             oracle.Fill(
@@ -223,25 +226,30 @@ def kernel_result(batch: Batch, run: int) -> oracle.Result:
                 schema.CAUSES[f["cause"]],
                 int(f["rule"]),
             )
-            for f in fills
+            for f in rows_of(batch.fills, run)
         ],
-        actions=[
-            oracle.Action(
-                int(a["time_ms"]),
-                int(a["bars"]),
-                int(a["rule"]),
-                schema.VERBS[a["verb"]],
-                float(a["amount"]),
-                int(a["mark_e8"]),
-                schema.ACTION_STATUS[a["status"]],
-            )
-            for a in actions
-        ],
-        outcome=_kernel_outcome(batch.outcomes[run]),
+        actions=kernel_actions(batch, run),
+        outcome=kernel_outcome(batch.outcomes[run]),
     )
 
 
-def _kernel_outcome(row: Any) -> dict[str, object]:
+def kernel_actions(batch: Batch, run: int) -> list[oracle.Action]:
+    """Give the actions of one run in the oracle's form."""
+    return [
+        oracle.Action(
+            int(a["time_ms"]),
+            int(a["bars"]),
+            int(a["rule"]),
+            schema.VERBS[a["verb"]],
+            float(a["amount"]),
+            int(a["mark_e8"]),
+            schema.ACTION_STATUS[a["status"]],
+        )
+        for a in rows_of(batch.actions, run)
+    ]
+
+
+def kernel_outcome(row: Any) -> dict[str, object]:
     """Name what is coded, and give None for what does not exist."""
     value: dict[str, object] = {name: int(row[name]) for name in row.dtype.names}
     for name in ("exit_ms", "liquidation_ms", "liquidation_price_e8", "qty_at_baseline_liquidation_e8"):
@@ -275,7 +283,7 @@ def compare_outcome(expected: Mapping[str, object], actual: Mapping[str, object]
     return [
         f"{name}: oracle {expected[name]}, {whose} {actual[name]}"
         for name in STORED
-        if name in actual and expected[name] != actual[name]
+        if name in actual and name in expected and expected[name] != actual[name]
     ]
 
 
@@ -286,6 +294,32 @@ def _first_difference(expected: Sequence[Any], actual: Sequence[Any]) -> str:
     return f"has {len(expected)} rows in the oracle, {len(actual)} in the kernel"
 
 
+class Twin(NamedTuple):
+    """A kind of run's oracle: its market (of data and an entry), its replay (of market, study, data, runs, run, rules
+    and what is posted on top), and the kernel's answer in its form (of batch and run)."""
+
+    market: Callable[[SymbolData, int], Any]
+    replay: Callable[[Any, Study, SymbolData, Runs, int, Mapping[str, Rule], int], Any]
+    result: Callable[[Batch, int], Any]
+
+
+def _market_of_run(data: SymbolData, entry: int) -> oracle.Market:
+    row = data.entries.rows[entry]
+    first = int(row["entry_bar"])
+    if first == NONE:  # the bars around a missing one: the oracle must find out for itself
+        first = max(int(np.searchsorted(data.result.tape.time_ms, row["entry_ms"])) - 1, 0)
+    return oracle_market(data.result.tape, first, int(row["exit_bar"]))
+
+
+def _replay(
+    market: Any, study: Study, data: SymbolData, runs: Runs, run: int, rules: Mapping[str, Rule], more_e8: int
+) -> Any:
+    return oracle.replay(market, oracle_plan(study, runs, run, rules, more_e8=more_e8))
+
+
+POSITION = Twin(_market_of_run, _replay, kernel_result)
+
+
 def verify_runs(
     study: Study,
     data: SymbolData,
@@ -293,6 +327,7 @@ def verify_runs(
     rules: Mapping[str, Rule],
     stored: pa.Table,
     report: Report | None = None,
+    twin: Twin = POSITION,
 ) -> dict[str, list[str]]:
     """Replay stored runs of one symbol (rows of `outcomes`) in kernel and oracle; give the differences by run.
 
@@ -302,7 +337,7 @@ def verify_runs(
     by_job: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in stored.to_pylist():
         by_job.setdefault((row["strategy"], row["reaction"]), []).append(row)
-    markets: dict[int, oracle.Market] = {}
+    markets: dict[int, Any] = {}
     found: dict[str, list[str]] = {}
     done = 0
     for (strategy, reaction), rows in by_job.items():
@@ -312,8 +347,12 @@ def verify_runs(
         runs = rerun(study, data, all_jobs, job, chosen, donors)
         for run, (row, entry) in enumerate(zip(rows, chosen, strict=True)):
             if entry not in markets:
-                markets[entry] = _market_of_run(data, entry)
-            lines = _verify_run(study, runs, run, rules, markets[entry], row)
+                markets[entry] = twin.market(data, entry)
+
+            def told(more_e8: int, runs: Runs = runs, run: int = run, market: Any = markets[entry]) -> Any:
+                return twin.replay(market, study, data, runs, run, rules, more_e8)
+
+            lines = _verify_run(told, twin.result(runs.batch, run), row)
             if lines:
                 found[row["run_id"]] = lines
             done += 1
@@ -327,24 +366,14 @@ def _label(run_id: str) -> str:
     return run_id.split("/", 1)[1].rsplit("/", 1)[0]
 
 
-def _market_of_run(data: SymbolData, entry: int) -> oracle.Market:
-    row = data.entries.rows[entry]
-    first = int(row["entry_bar"])
-    if first == NONE:  # the bars around a missing one: the oracle must find out for itself
-        first = max(int(np.searchsorted(data.result.tape.time_ms, row["entry_ms"])) - 1, 0)
-    return oracle_market(data.result.tape, first, int(row["exit_bar"]))
-
-
-def _verify_run(
-    study: Study, runs: Runs, run: int, rules: Mapping[str, Rule], market: oracle.Market, row: Mapping[str, Any]
-) -> list[str]:
-    expected = oracle.replay(market, oracle_plan(study, runs, run, rules))
-    lines = compare_run(expected, kernel_result(runs.batch, run))
+def _verify_run(told: Callable[[int], Any], actual: Any, row: Mapping[str, Any]) -> list[str]:
+    """Compare a run with its oracle, which is asked with an amount posted on top."""
+    expected = told(0)
+    lines = compare_run(expected, actual)
     lines += compare_outcome(expected.outcome, row, "stored")
     least = row["margin_to_survive_e8"]
     for more, alive in () if least is None else ((least - 1, False), (least, True)):
-        told = oracle.replay(market, oracle_plan(study, runs, run, rules, more_e8=more))
-        if told.outcome["liquidated"] == alive:
+        if told(more).outcome["liquidated"] == alive:
             lines.append(
                 f"margin_to_survive_e8: stored {least}, but with {more} the oracle {'dies' if alive else 'lives'}"
             )

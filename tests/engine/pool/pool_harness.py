@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import harness
@@ -20,14 +21,13 @@ from backtest.engine.oracle import pool as twin
 from backtest.engine.plan import NONE, SCRIPT_ROW
 from backtest.engine.pool import batch as batch_module
 from backtest.engine.pool.batch import Collateral, Form, Layer, pool_plan, replay_pool_batch
-from backtest.engine.pool.forms import POOL_ENTRY, wallet_of
+from backtest.engine.pool.forms import POOL_ENTRY
 from backtest.engine.pool.market import PoolMarket, pool_market
+from backtest.study.verify_pools import kernel_pool_result
 from backtest.units import to_e8
 from backtest.venues.tiers import TierTable
 
 PRICES = ("trade_open", "trade_close", "mark_open", "mark_high", "mark_low", "mark_close")
-WALLETS = {wallet_of(slot): f"margin.{slot}" for slot in range(1, 18)}
-ACCOUNTS = dict(enumerate(schema.ACCOUNTS)) | WALLETS
 
 
 def to_rules(uses: tuple[oracle.RuleUse, ...]) -> Rules:
@@ -136,44 +136,7 @@ def run_kernel(market: twin.PoolMarket, plan: twin.PoolPlan, *, skip: bool = Tru
 
 def to_result(batch: Batch, plan: twin.PoolPlan) -> twin.PoolResult:
     """Give the only run of a batch in the oracle's form."""
-    return twin.PoolResult(
-        [
-            twin.PoolTransfer(
-                int(t["time_ms"]),
-                schema.TRANSFER_KINDS[t["kind"]],
-                ACCOUNTS[int(t["debit"])],
-                ACCOUNTS[int(t["credit"])],
-                int(t["asset"]),
-                int(t["amount_e8"]),
-                schema.CAUSES[t["cause"]],
-                int(t["rule"]),
-            )
-            for t in batch.transfers
-        ],
-        [
-            twin.PoolFill(
-                int(f["time_ms"]),
-                int(f["slot"]),
-                *(int(f[name]) for name in ("qty_e8", "price_e8", "cost_e8", "mark_e8")),
-                schema.CAUSES[f["cause"]],
-                int(f["rule"]),
-            )
-            for f in batch.fills
-        ],
-        [
-            oracle.Action(
-                int(a["time_ms"]),
-                int(a["bars"]),
-                int(a["rule"]),
-                schema.VERBS[a["verb"]],
-                float(a["amount"]),
-                int(a["mark_e8"]),
-                schema.ACTION_STATUS[a["status"]],
-            )
-            for a in batch.actions
-        ],
-        to_outcome(batch.outcomes[0], plan),
-    )
+    return replace(kernel_pool_result(batch, 0), outcome=to_outcome(batch.outcomes[0], plan))
 
 
 def disagreements(market: twin.PoolMarket, plan: twin.PoolPlan) -> list[str]:
