@@ -256,6 +256,27 @@ OUTSIDE = (
         "return max(mark - way, 1) if run.side < 0 else mark + way",
         ORACLE,
     ),
+    Mutant(
+        "distances forgotten by the skip",
+        "band.py",
+        "    if plan.distance:\n",
+        "    if False:\n",
+        ORACLE,
+    ),
+    Mutant(
+        "a band outlives the true range it was made of",
+        "dated.py",
+        "            run.clear_wallet = INT64_MAX\n",
+        "",
+        ORACLE,
+    ),
+    Mutant(
+        "a dated wake passed over by the skip",
+        "replay.py",
+        "due = min(entry.exit_bar, run.feed_due)",
+        "due = entry.exit_bar",
+        ORACLE,
+    ),
 )
 FAST = ("deduction dropped", "funding sign", "fee on margin for fee on notional", "slippage for the run")
 
