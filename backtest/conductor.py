@@ -9,16 +9,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from backtest.analysis.pairs import READ
 from backtest.data.disk import write_atomic
 from backtest.data.store import Lake
 from backtest.errors import in_file
+from backtest.report.accounts import AccountsInput, AccountsModel, accounts_csv, build_accounts
+from backtest.report.accounts_page import accounts_markdown, render_accounts
 from backtest.report.html import render_model
 from backtest.report.markdown import render_markdown
 from backtest.report.model import Model, ReportInput, build
 from backtest.report.summary_csv import summary_csv
 from backtest.study import evidence
+from backtest.study.account_runs import account_count, run_accounts
+from backtest.study.accounts import ACCOUNTS, BLOCKS
 from backtest.study.archive import ParquetSink, decisions, staged, write_manifest, write_provenance
 from backtest.study.assumptions import assumptions
 from backtest.study.canonical import resolved
@@ -36,7 +41,7 @@ class Comparison:
     """A finished study: its tables and report model, what the replay did, and where it lies."""
 
     outcomes: pa.Table
-    model: Model
+    model: Model | AccountsModel
     totals: Totals
     folder: Path
     seconds: dict[str, float]
@@ -44,11 +49,12 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class DryRun:
-    """What a comparison would do: its runs, and by symbol the data and entries they rest on."""
+    """What a comparison would do: its runs (`unit` names them), and by symbol the data and entries they rest on."""
 
     jobs: int
     runs: int
     symbols: list[dict[str, object]]
+    unit: str
 
 
 def dry_run(study: Study, lake_root: Path, where: str) -> DryRun:
@@ -56,6 +62,7 @@ def dry_run(study: Study, lake_root: Path, where: str) -> DryRun:
     all_jobs = study_jobs(study, where)
     with in_file(where):
         loaded = load(study, Lake(lake_root))
+    separate = study.entries.continuous is None
     symbols = [
         {
             "symbol": data.symbol,
@@ -69,8 +76,8 @@ def dry_run(study: Study, lake_root: Path, where: str) -> DryRun:
         }
         for data in loaded
     ]
-    entries = sum(len(data.entries.rows) for data in loaded)
-    return DryRun(len(all_jobs), entries * len(all_jobs), symbols)
+    count = sum(len(data.entries.rows) for data in loaded) if separate else account_count(loaded)
+    return DryRun(len(all_jobs), count * len(all_jobs), symbols, "runs" if separate else "continuous accounts")
 
 
 def compare(
@@ -90,6 +97,8 @@ def compare(
     When it fails the folder is as it was. When it is interrupted, too, but for `.interrupted` in it, which holds the
     jobs that were finished: the next call of the same study goes on from them.
     """
+    if study.entries.continuous is not None:
+        return _compare_accounts(study, Lake(lake_root), folder, where, reproduce or [], workers, progress, tally)
     say = stage or (lambda _: None)
     seconds: dict[str, float] = {}
     begin = time.perf_counter()
@@ -133,6 +142,69 @@ def compare(
     return Comparison(outcomes, model, totals, folder, seconds)
 
 
+def _compare_accounts(
+    study: Study,
+    lake: Lake,
+    folder: Path,
+    where: str,
+    reproduce: list[str],
+    workers: int | None,
+    progress: Progress | None,
+    tally: Tally | None,
+) -> Comparison:
+    """Play a study of continuous accounts; when it fails or is interrupted the folder is as it was."""
+    begin = time.perf_counter()
+    all_jobs = study_jobs(study, where)
+    with staged(folder) as staging:
+        with in_file(where):
+            loaded = load(study, lake)
+        sink = ParquetSink(staging)
+        tables, totals = run_accounts(
+            study, loaded, sink, all_jobs, where, workers=workers, progress=progress, tally=tally
+        )
+        outcomes = sink.close()
+        for name, table in tables.items():
+            pq.write_table(table, staging / f"{name}.parquet", compression="zstd", write_page_checksum=True)
+        model = build_accounts(_accounts_input(study, loaded, outcomes, tables, staging, reproduce))
+        write_atomic(staging / "summary.csv", accounts_csv(model).encode())
+        write_atomic(staging / "report.md", accounts_markdown(model).encode())
+        write_atomic(staging / "report.html", render_accounts(model).encode())
+        rows = sink.rows | {name: len(table) for name, table in tables.items()}
+        write_manifest(staging, study, decisions(study, loaded, all_jobs), rows, model.input.coverage, reproduce)
+        seconds = {"replay": totals.replay_seconds, "all": time.perf_counter() - begin}
+        facts = {"runs": totals.runs, "run_bars": totals.run_bars, "bars_visited": totals.bars_visited}
+        write_provenance(staging, seconds, facts)
+    return Comparison(outcomes, model, totals, folder, seconds)
+
+
+def _accounts_input(
+    study: Study,
+    loaded: list[SymbolData],
+    outcomes: pa.Table,
+    tables: dict[str, pa.Table],
+    folder: Path,
+    reproduce: list[str],
+) -> AccountsInput:
+    return AccountsInput(
+        study=resolved(study),
+        accounts=tables[ACCOUNTS.name],
+        blocks=tables[BLOCKS.name],
+        runs=len(outcomes),
+        coverage=evidence.coverage(loaded),
+        assumptions=assumptions(study, outcomes),
+        reproduce=reproduce,
+        synthetic=_is_synthetic(loaded),
+        gaps=evidence.gaps(loaded),
+        refused_actions=evidence.refused_actions(folder),
+        large_fills=evidence.large_fills(loaded, outcomes, folder),
+    )
+
+
+def _is_synthetic(loaded: list[SymbolData]) -> bool:
+    files = [entry for data in loaded for one in data.instruments for entry in one.result.entries]
+    return any(source.name.startswith("SYNTHETIC") for entry in files for source in entry.sources)
+
+
 def _report_input(
     study: Study,
     lake: Lake,
@@ -143,14 +215,13 @@ def _report_input(
     reproduce: list[str],
     others: dict[str, pa.Table],
 ) -> ReportInput:
-    files = [entry for data in loaded for one in data.instruments for entry in one.result.entries]
     return ReportInput(
         study=resolved(study),
         outcomes=outcomes,
         coverage=evidence.coverage(loaded),
         assumptions=assumptions(study, outcomes),
         reproduce=reproduce,
-        synthetic=any(source.name.startswith("SYNTHETIC") for entry in files for source in entry.sources),
+        synthetic=_is_synthetic(loaded),
         runs=SingleRuns(study, loaded, all_jobs, outcomes),
         sensitivity=others,
         volatility=evidence.volatility(loaded),

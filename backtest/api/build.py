@@ -48,13 +48,16 @@ class Market(_MarketNeeds, total=False):
     resample: Mapping[str, object]
 
 
-class _EntriesNeeds(TypedDict):
+class Entries(TypedDict, total=False):
+    """How positions are opened: the keys of `[entries]`. By a schedule (`every`, `leverage`), or from a `list`.
+
+    Each is held for a `horizon`; `continuous` accounts, which say `on_liquidation`, live to the end of the data.
+    """
+
     horizon: Duration
-
-
-class Entries(_EntriesNeeds, total=False):
-    """How positions are opened: the keys of `[entries]`. By a schedule (`every`, `leverage`), or from a `list`."""
-
+    continuous: bool
+    on_liquidation: str
+    block: str
     every: Duration
     leverage: Many
     list: Sequence[str]

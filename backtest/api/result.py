@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 LAKE = Path("datasets/lake")
 STUDY_FILE = "study.toml"
+ACCOUNTS = "open report.html, or take result.frame('accounts')"
 
 
 class Result:
@@ -56,7 +57,8 @@ class Result:
         return self._results.study
 
     def arrow(self, table: str = "outcomes") -> pa.Table:
-        """Read a table as it is stored: exact integers. Tables: outcomes, transfers, fills, actions.
+        """Read a table as it is stored: exact integers. Tables: outcomes, transfers, fills, actions; of continuous
+        accounts also accounts and account_blocks.
 
         Ledger tables hold the rows of liquidated runs; those of another run come with `result.run(id)`.
         """
@@ -82,6 +84,8 @@ class Result:
 
     @cached_property
     def _model(self) -> Model:
+        if self.study.entries.continuous is not None:
+            raise StudyError.at(self.study.name, "has continuous accounts, which have a report of their own", ACCOUNTS)
         outcomes = self._results.outcomes()
         return build(
             ReportInput(
@@ -116,21 +120,35 @@ class Result:
         """Show the comparison: strategies by liquidation count, figures as intrabar / next open."""
         import pandas as pd
 
-        rows = [
-            {
-                "Strategy": name,
-                "Liquidated": _pair(both["liquidated"]),
-                "Saved": _pair(both["saved"]),
-                "Exited": _pair(both["exited"]),
-                "Caused": _pair(both["caused"]),
-                "Running cost, quote": _pair(both["running_cost_quote"], 2),
-                "Exposure kept, %": _pair(100 * both["exposure_kept"]),
-                "p (Holm)": MISSING if str(name) == HOLD else p_value(max(both["p_holm"])),
-            }
-            for name, both in self.summary.groupby(level="strategy", sort=False)
-        ]
+        row = _pairs_row if self.study.entries.continuous is None else _accounts_row
+        rows = [row(str(name), both) for name, both in self.summary.groupby(level="strategy", sort=False)]
         table = pd.DataFrame(rows).to_html(index=False, border=0, escape=True)
         return f"<p>Study <b>{escape(self.study.name)}</b> in {escape(str(self.folder))}</p>{table}"
+
+
+def _pairs_row(name: str, both: pd.DataFrame) -> dict[str, str]:
+    return {
+        "Strategy": name,
+        "Liquidated": _pair(both["liquidated"]),
+        "Saved": _pair(both["saved"]),
+        "Exited": _pair(both["exited"]),
+        "Caused": _pair(both["caused"]),
+        "Running cost, quote": _pair(both["running_cost_quote"], 2),
+        "Exposure kept, %": _pair(100 * both["exposure_kept"]),
+        "p (Holm)": MISSING if name == HOLD else p_value(max(both["p_holm"])),
+    }
+
+
+def _accounts_row(name: str, both: pd.DataFrame) -> dict[str, str]:
+    return {
+        "Strategy": name,
+        "Accounts": _pair(both["accounts"]),
+        "Positions": _pair(both["positions"]),
+        "Liquidated": _pair(both["liquidated"]),
+        "Refills": _pair(both["refills"]),
+        "At the end, quote an account": _pair(both["equity_end_quote"], 2),
+        "Gain, quote an account": _pair(both["gain_quote"], 2),
+    }
 
 
 def _pair(values: pd.Series[float], digits: int = 0) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from backtest.data.sql import SCALES
 from backtest.errors import UsageError, did_you_mean
 from backtest.schema import RESULT_TABLES, Table
+from backtest.study.accounts import ACCOUNT_TABLES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,9 +18,10 @@ TIME = "_ms"
 
 def result_table(name: str) -> Table:
     """Give the form of a result table; UsageError with the nearest name where there is none."""
-    if name not in RESULT_TABLES:
-        raise UsageError.at(name, "is no table of results", did_you_mean(name, RESULT_TABLES))
-    return RESULT_TABLES[name]
+    tables = RESULT_TABLES | ACCOUNT_TABLES
+    if name not in tables:
+        raise UsageError.at(name, "is no table of results", did_you_mean(name, tables))
+    return tables[name]
 
 
 def natural(column: str) -> tuple[str, int]:

@@ -17,15 +17,15 @@ Counts = dict[tuple[str, str], tuple[int, int]]
 
 
 @contextmanager
-def live_replay() -> Iterator[tuple[Report, Tally]]:
-    """Show a replay: a bar over a growing table on a terminal, a line now and then elsewhere."""
+def live_replay(unit: str = "runs") -> Iterator[tuple[Report, Tally]]:
+    """Show a replay, counted in `unit`: a bar over a growing table on a terminal, a line now and then elsewhere."""
     if not sys.stderr.isatty():
-        yield progress_lines("replay", "runs"), lambda strategy, reaction, runs, liquidated: None
+        yield progress_lines("replay", unit), lambda strategy, reaction, runs, liquidated: None
         return
     from rich.console import Group
     from rich.live import Live
 
-    bars, report = progress_bar("replay", "runs")
+    bars, report = progress_bar("replay", unit)
     counts: Counts = {}
     with Live(bars, console=console(error=True), transient=True) as shown:
 

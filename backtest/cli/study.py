@@ -48,7 +48,7 @@ def compare(
             say_json({"jobs": planned.jobs, "runs": planned.runs, "symbols": planned.symbols})
             return
         print_table(list(planned.symbols[0]), [list(row.values()) for row in planned.symbols])
-        say(f"{planned.runs:,} runs: {planned.jobs} strategies and reactions, controls included.")
+        say(f"{planned.runs:,} {planned.unit}: {planned.jobs} strategies and reactions, controls included.")
         if (made := resampled(resolved(study))) is not None:
             say(made)
         return
@@ -109,7 +109,7 @@ def _run(
     if not is_compiled():
         note("compiling the replay for this machine: about a minute, once")
     try:
-        with live_replay() as (report, tally):
+        with live_replay("runs" if study.entries.continuous is None else "accounts") as (report, tally):
             return conductor.compare(
                 study, lake, folder, where, reproduce=reproduce, workers=workers, progress=report, tally=tally
             )
@@ -132,11 +132,13 @@ def _facts(finished: Comparison) -> dict[str, object]:
 
 
 def _print(study: Study, finished: Comparison) -> None:
+    from backtest.report.accounts import AccountsModel
+    from backtest.report.accounts_page import accounts_text
     from backtest.report.terminal import summary_text
     from backtest.study.canonical import resolved
 
-    totals = finished.totals
-    say(summary_text(resolved(study), finished.model.summary))
+    totals, model = finished.totals, finished.model
+    say(accounts_text(model) if isinstance(model, AccountsModel) else summary_text(resolved(study), model.summary))
     visited = 100 * totals.bars_visited / max(totals.run_bars, 1)
     say(
         f"{totals.runs:,} runs, {totals.run_bars:,} run-bars ({visited:.1f} % visited) replayed in "

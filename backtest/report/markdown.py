@@ -23,7 +23,7 @@ def render_markdown(model: Model) -> str:
     tables = grids(model)
 
     def section(title: str, *names: str) -> list[str]:
-        found = [_table(grid) for name in names if (grid := tables[name]) is not None]
+        found = [markdown_table(grid) for name in names if (grid := tables[name]) is not None]
         return [f"## {title}", *found] if found else []
 
     parts += section("Strategies by liquidation count", "summary")
@@ -32,7 +32,7 @@ def render_markdown(model: Model) -> str:
     parts += section("Around announced events", "events")
     parts += section("Liquidation probability by leverage and holding time", "holding", "survive")
     if found := breakdown_grids(model):
-        parts += ["## Where the difference comes from", *map(_table, found)]
+        parts += ["## Where the difference comes from", *map(markdown_table, found)]
     parts += section("Under other assumptions", "sensitivity")
     parts += section("Worst runs", "worst")
     if model.typical is not None:
@@ -54,7 +54,8 @@ def escape(text: str) -> str:
     return "".join(f"\\{char}" if char in _SPECIAL else char for char in text.replace("\n", " "))
 
 
-def _table(grid: Grid) -> str:
+def markdown_table(grid: Grid) -> str:
+    """Write a table with its caption."""
     lines = [_line([_title(column) for column in grid.columns])]
     lines.append(_line(["---:" if column.numeric else "---" for column in grid.columns]))
     lines += [_line(_cells(row)) for row in grid.rows]

@@ -34,10 +34,9 @@ def quote_unit(study: Mapping[str, Any]) -> str:
     return "quote"
 
 
-def scope(model: Model) -> str:
-    """Say in one line what was replayed."""
-    study = model.input.study
-    market, entries = study["market"], study["entries"]
+def opening(study: Mapping[str, Any]) -> str:
+    """Say how positions are opened, and with which legs."""
+    entries = study["entries"]
     levels = ", ".join(f"{level}×" for level in entries.get("leverage", []))
     if "when" in entries:
         sides = " and ".join(entries.get("side", ["to the side of its sign"]))
@@ -50,11 +49,17 @@ def scope(model: Model) -> str:
     opened += "".join(f", while {one['name']} is {' or '.join(one['enter'])}" for one in signals)
     hedges = ", ".join(f"{layer['use']} at {layer['leverage']}×" for layer in study.get("layer", []))
     opened += ", all symbols in one account" if entries.get("basket") else ""
-    opened += f", hedges {hedges}" if hedges else ""
+    return opened + (f", hedges {hedges}" if hedges else "")
+
+
+def scope(model: Model) -> str:
+    """Say in one line what was replayed."""
+    study = model.input.study
+    market, entries = study["market"], study["entries"]
     runs = plural(model.input.outcomes.num_rows, "run")
     return (
         f"{market['venue'].capitalize()} {', '.join(market['symbols'])}, {date(time_ms(market['start']))} to "
-        f"{date(time_ms(market['stop']))}: {opened}, "
+        f"{date(time_ms(market['stop']))}: {opening(study)}, "
         f"{entries['margin_mode']} margin, held {entries['horizon']}; {runs}."
     )
 

@@ -23,7 +23,7 @@ def summary_csv(summary: Summary) -> str:
     writer.writerow([*names, "control"])
     for one in summary.strategies:
         for row in (one.intrabar, one.next_open):
-            writer.writerow([*(_cell(getattr(row, name)) for name in names), "true" if one.control else "false"])
+            writer.writerow([*(csv_cell(getattr(row, name)) for name in names), "true" if one.control else "false"])
     return out.getvalue()
 
 
@@ -36,7 +36,8 @@ def inert(text: str) -> str:
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
-def _cell(value: str | int | float | None) -> str:
+def csv_cell(value: str | int | float | None) -> str:
+    """Write a figure or a name as a cell."""
     if value is None:
         return ""
     if isinstance(value, str):

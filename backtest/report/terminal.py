@@ -6,6 +6,7 @@ import io
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
+from backtest.report.grid import Grid
 from backtest.report.model import Summary
 from backtest.report.story import possible, quote_unit, resampled
 from backtest.report.tables import summary_grid
@@ -18,13 +19,12 @@ if TYPE_CHECKING:
 UNBOUND = 400
 
 
-def summary_table(study: Mapping[str, Any], summary: Summary) -> Table:
-    """Give the comparison as a rich table: strategies by liquidation count, figures as intrabar / next open."""
+def grid_table(grid: Grid) -> Table:
+    """Give a table as a rich table; controls are dim."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    grid = summary_grid(summary, quote_unit(study))
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     for column in grid.columns:
         header = Text(f"{column.title}\n{column.unit}" if column.unit else column.title)
@@ -35,6 +35,15 @@ def summary_table(study: Mapping[str, Any], summary: Summary) -> Table:
     return table
 
 
+def grid_text(grid: Grid) -> str:
+    """Write a table as text, as wide as it needs to be."""
+    from rich.console import Console
+
+    out = io.StringIO()
+    Console(file=out, width=UNBOUND, force_terminal=False, legacy_windows=False).print(grid_table(grid))
+    return _stripped(out.getvalue())
+
+
 def summary_text(study: Mapping[str, Any], summary: Summary, *, color: bool = False) -> str:
     """Write the comparison as text, as wide as it needs to be, with colour only if asked."""
     from rich.console import Console
@@ -42,7 +51,7 @@ def summary_text(study: Mapping[str, Any], summary: Summary, *, color: bool = Fa
     out = io.StringIO()
     colors: Literal["standard"] | None = "standard" if color else None
     console = Console(file=out, width=UNBOUND, force_terminal=color, color_system=colors, legacy_windows=False)
-    console.print(summary_table(study, summary))
+    console.print(grid_table(summary_grid(summary, quote_unit(study))))
     console.print("Two figures: a bot that reacts inside the bar / one that acts at the next open.", style="dim")
     if not is_dated(tiers := study["market"]["tiers"]):
         console.print(f"Tiers: {tiers}, one table for all dates.", style="dim")
@@ -50,4 +59,8 @@ def summary_text(study: Mapping[str, Any], summary: Summary, *, color: bool = Fa
         console.print(open_question, markup=False, highlight=False)
     if (made := resampled(study)) is not None:
         console.print(made, markup=False, highlight=False)
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+    return _stripped(out.getvalue())
+
+
+def _stripped(text: str) -> str:
+    return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backtest.study.config import Study
+from backtest.study.continuous import CONTINUE, REFILL, STOP
 from backtest.study.naming import decimal_text
 from backtest.units import duration_text, time_text
 from backtest.venues.rulebook import Rulebook, rulebook
@@ -135,5 +136,24 @@ def assumptions(study: Study, outcomes: pa.Table) -> list[tuple[str, str]]:
         ("Released margin", released),
         ("Reserve", f"arrives {reserve}"),
         ("Market impact", "none: every fill is assumed to find its size"),
-        ("Pairs", "every strategy has the same entries; a strategy is compared with hold on the same entry"),
+        _compared(study),
     ]
+
+
+def _compared(study: Study) -> tuple[str, str]:
+    """Say what is compared with what, and of continuous accounts what joins their positions."""
+    account = study.entries.continuous
+    if account is None:
+        return "Pairs", "every strategy has the same entries; a strategy is compared with hold on the same entry"
+    after = {
+        STOP: "ends the account",
+        REFILL: "is followed by another position, with the study's capital again if less is left",
+        CONTINUE: "is followed by another position with what is left",
+    }[account.on_liquidation]
+    return (
+        "Accounts",
+        f"one for each symbol, side and leverage, compared as a whole with that of hold; a whole liquidation {after}, "
+        "a position that a rule closed by another one with what is there, each at the first entry time after it; "
+        "rules begin anew with each position; an account whose entry the venue refuses ends, an entry time without a "
+        "bar is waited out",
+    )

@@ -29,7 +29,7 @@ def resolved(study: Study) -> dict[str, Any]:
             **_resolved_times(entries),
             "margin_mode": entries.margin_mode,
             "margin_share": e8_text(entries.margin_share_e8),
-            "horizon": duration_text(entries.horizon_ms),
+            **_resolved_end(entries),
             **({"basket": True} if study.form.basket else {}),
         },
         "costs": {
@@ -96,6 +96,13 @@ def _resolved_form(form: FormSpec) -> dict[str, object]:
 
 def _hundredths(value_e2: int) -> str:
     return naming.decimal_text(Decimal(value_e2) / 100)
+
+
+def _resolved_end(entries: EntrySpec) -> dict[str, object]:
+    account = entries.continuous
+    if account is None:
+        return {"horizon": duration_text(entries.horizon_ms)}
+    return {"continuous": True, "on_liquidation": account.on_liquidation, "block": account.block}
 
 
 def study_json(study: Study) -> str:

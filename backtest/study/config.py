@@ -13,6 +13,7 @@ from backtest.data.resample import Bootstrap
 from backtest.errors import StudyError
 from backtest.signals.spec import SignalSpec
 from backtest.study import naming, reader
+from backtest.study.continuous import ContinuousSpec, read_continuous
 from backtest.study.form import SINGLE, FormSpec, read_form
 from backtest.study.listed import Frame, Listed, read_listed
 from backtest.study.market import AS_OF, MarketSpec, Window, read_market
@@ -46,7 +47,8 @@ class EntrySpec:
     """How positions are opened: every `every_ms`, for each side and leverage, held for `horizon_ms`.
 
     Or from a list: then `every_ms` is None, and sides and leverages are those of the list. Or `when` a signal changes:
-    to the side of its sign where there are no `sides`.
+    to the side of its sign where there are no `sides`. As `continuous` accounts: then `horizon_ms` reaches from the
+    first entry to the end of the data.
     """
 
     every_ms: int | None
@@ -57,6 +59,7 @@ class EntrySpec:
     horizon_ms: int
     listed: tuple[Listed, ...] = ()
     when: str | None = None
+    continuous: ContinuousSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +199,7 @@ def parse_study(mapping: Mapping[str, object], where: str) -> Study:
 
 def _entries(section: Section, market: MarketSpec, market_ok: bool, folder: Path) -> EntrySpec:
     interval_ms = market.interval_ms  # None where it could not be read
+    continuous = read_continuous(section)
     listed: tuple[Listed, ...] = ()
     every_ms: int | None = None
     when: str | None = None
@@ -220,10 +224,17 @@ def _entries(section: Section, market: MarketSpec, market_ok: bool, folder: Path
         leverages_e2=leverages_e2,
         margin_mode=section.get("margin_mode", reader.choice(*MARGIN_MODES, later=MODES_LATER), "isolated"),
         margin_share_e8=section.get("margin_share", reader.scaled(UNIT_E8, "0", "1", above=True), UNIT_E8 // 2),
-        horizon_ms=section.get("horizon", _bars(interval_ms)),
+        horizon_ms=_horizon_ms(section, market, market_ok, continuous),
         listed=listed,
         when=when,
+        continuous=continuous,
     )
+
+
+def _horizon_ms(section: Section, market: MarketSpec, market_ok: bool, continuous: ContinuousSpec | None) -> int:
+    if continuous is None:
+        return section.get("horizon", _bars(market.interval_ms))
+    return market.stop_ms - market.start_ms if market_ok else 0
 
 
 def _bars(interval_ms: int | None) -> Callable[[object], int]:

@@ -34,7 +34,8 @@ def explain(results: Results, run_id: str, lake: Path, *, debug: bool = False) -
     its rules are called for nothing else.
     """
     study = results.study
-    outcome, hold = results.outcome(run_id), results.outcome(hold_id(run_id))
+    outcome = results.outcome(run_id)
+    hold = results.outcome(hold_id(run_id)) if study.entries.continuous is None else None  # a link has no pair
     all_jobs = study_jobs(study, str(results.folder), tried=not debug)
     loaded = load(study, Lake(lake))
     data = next(data for data in loaded if data.symbol == outcome["symbol"])

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from backtest.data.store import Lake
 from backtest.errors import UsageError
 from backtest.study.config import Study
+from backtest.study.continuous import require_separate
 from backtest.study.jobs import Job
 from backtest.study.outcomes import REFUSED
 from backtest.study.rerun import rerun
@@ -47,6 +48,7 @@ def compare_intervals(
     is counted in bars. Errors: `UsageError` where the finer bars are not finer or do not divide the others;
     `CoverageError` where they are not there.
     """
+    require_separate(study, "compare-intervals")
     coarse_ms = study.market.interval_ms
     if not 0 < fine_ms < coarse_ms or coarse_ms % fine_ms:
         what = f"{duration_text(fine_ms)} does not divide the study's {duration_text(coarse_ms)}"

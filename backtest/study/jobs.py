@@ -50,7 +50,10 @@ class Job:
 
 
 def jobs(study: Study, uses: dict[str, Uses]) -> Iterator[Job]:
-    """List a study's jobs in the order of its outcomes: controls first, each strategy before its twins."""
+    """List a study's jobs in the order of its outcomes: controls first, each strategy before its twins.
+
+    Continuous accounts have no shuffled twin: their positions are not matched, so no other run's moments are theirs.
+    """
     nothing = prepare([])
     share = study.entries.margin_share_e8
     yield Job(HOLD, "[]", BOTH, nothing, share, E8, 0)
@@ -64,6 +67,7 @@ def jobs(study: Study, uses: dict[str, Uses]) -> Iterator[Job]:
         for reaction in REACTIONS if rules.has_threshold else (BOTH,):
             job = replace(own, reaction=reaction)
             yield job
-            yield replace(job, strategy=own.strategy + SHUFFLED, rules=nothing, shuffled_of=own.strategy)
+            if study.entries.continuous is None:
+                yield replace(job, strategy=own.strategy + SHUFFLED, rules=nothing, shuffled_of=own.strategy)
             if rules.events:
                 yield replace(job, strategy=own.strategy + RANDOM_WINDOWS, drawn=partial(drawn_calendar, study, rules))

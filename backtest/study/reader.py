@@ -27,9 +27,7 @@ LATER = frozenset(
     {
         "asset_marks",
         "calendar",
-        "continuous",
         "joint",
-        "on_liquidation",
         "path",
         "position_mode",
         "signals",

@@ -13,6 +13,7 @@ from backtest.engine.batch import Batch
 from backtest.engine.compiled import Rules
 from backtest.engine.plan import NONE, SCRIPT_ROW
 from backtest.errors import StudyError, did_you_mean
+from backtest.study.chain import link_rows
 from backtest.study.config import Study
 from backtest.study.entries import Entries
 from backtest.study.facts import Runs
@@ -45,15 +46,18 @@ def rerun(
     job: Job,
     chosen: Sequence[int],
     donors: Sequence[str | None] = (),
+    capitals_e8: Sequence[int] = (),
 ) -> Runs:
     """Replay the chosen entries (places in `data.entries`) under one job, paired with `hold` as in the study.
 
-    `donors` names, for each chosen entry of a shuffled job, the run whose actions it plays back.
+    `donors` names, for each chosen entry of a shuffled job, the run whose actions it plays back. `capitals_e8` says
+    what each link of a continuous account began with; a link has no pair.
     """
     job = job.on(data.times_ms, data.outside)
-    entries = _under(study, data, job, chosen)
+    separate = study.entries.continuous is None
+    entries = _under(study, data, job, chosen) if separate else _links(study, data, job, chosen, capitals_e8)
     rows = entries.rows
-    if job.strategy != HOLD:
+    if job.strategy != HOLD and separate:
         hold = rerun(study, data, all_jobs, find_job(all_jobs, HOLD, all_jobs[0].reaction), chosen).batch.outcomes
         rows["baseline_liquidation_ms"] = np.where(hold["liquidated"] == 1, hold["liquidation_ms"], NONE)
         rows["baseline_exit_ms"] = hold["exit_ms"]
@@ -71,6 +75,11 @@ def _under(study: Study, data: SymbolData, job: Job, chosen: Sequence[int]) -> E
     posted = study.capital_e8 * job.posted_share_e8 // E8
     rows = data.entries.under(posted_e8=posted, qty_share_e8=job.qty_share_e8)
     return replace(data.entries, rows=rows).only(chosen)
+
+
+def _links(study: Study, data: SymbolData, job: Job, chosen: Sequence[int], capitals_e8: Sequence[int]) -> Entries:
+    entries = data.entries.only(chosen)
+    return replace(entries, rows=link_rows(study, job, entries, capitals_e8))
 
 
 def _script(

@@ -223,7 +223,7 @@ def run(
 
     with crew(workers or study.workers) as hands:
         replays = [_Replay(study, data, finish, totals, advance, hands, all_jobs[0]) for data in loaded]
-        _require_an_entry([replay.hold for replay in replays], where)
+        require_an_entry([replay.hold for replay in replays], where)
         for replay in replays:
             replay.play(all_jobs, kept or _Nothing())
     return totals
@@ -237,7 +237,8 @@ _REMEDIES = {
 }
 
 
-def _require_an_entry(holds: Sequence[Batch], where: str) -> None:
+def require_an_entry(holds: Sequence[Batch], where: str) -> None:
+    """Refuse a study, named by its file, when the venue would have refused every entry of `hold`."""
     refusals = np.concatenate([hold.outcomes["refusal"] for hold in holds])
     if (refusals >= 0).all():
         names, counts = np.unique(np.array(REFUSALS)[refusals], return_counts=True)

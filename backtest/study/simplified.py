@@ -25,6 +25,7 @@ from backtest.engine.market import market_of
 from backtest.errors import StudyError
 from backtest.schema import Tape
 from backtest.study.config import Study
+from backtest.study.continuous import require_separate
 from backtest.study.entries import schedule
 from backtest.study.instruments import check_era, check_single
 from backtest.study.naming import leverage_text
@@ -97,6 +98,7 @@ def judge_all(
     study: Study, lake: Lake, capitals_e8: Sequence[int], progress: Progress = lambda done, total: None
 ) -> list[Verdicts]:
     """Ask every rule about every position of a study, under each capital."""
+    require_separate(study, "simplified")
     histories = {symbol: read_history(study, lake, symbol) for symbol in study.market.symbols}
     leverages = study.entries.leverages_e2
     total = len(capitals_e8) * len(histories) * len(leverages)

@@ -50,7 +50,8 @@ def replayed_ledger(
     """Give all rows of a run by replaying it; InvariantError if it does not end as its outcome says."""
     job = find_job(all_jobs, outcome["strategy"], outcome["reaction"])
     label = outcome["run_id"].split("/", 1)[1].rsplit("/", 1)[0]
-    runs = rerun(study, data, all_jobs, job, [data.entries.labels.index(label)], [outcome["seed_run_id"]])
+    place, capital_e8 = data.entries.labels.index(label), outcome["equity_start_e8"]
+    runs = rerun(study, data, all_jobs, job, [place], [outcome["seed_run_id"]], [capital_e8])
     if int(runs.batch.outcomes["equity_end_e8"][0]) != outcome["equity_end_e8"]:
         raise InvariantError.at(outcome["run_id"], "does not end as its stored outcome says", "see: backtest verify")
     return ledger_tables(job, runs.entries, runs.batch, np.ones(1, bool))
@@ -121,11 +122,14 @@ class Story:
     margin_to_survive_e8: int | None  # of `hold` on the same entry
 
 
-def tell(study: Study, data: SymbolData, outcome: Mapping[str, Any], ledger: Ledger, hold: Mapping[str, Any]) -> Story:
-    """Tell a run from its outcome and its rows; `hold` is the outcome of `hold` on the same entry."""
+def tell(
+    study: Study, data: SymbolData, outcome: Mapping[str, Any], ledger: Ledger, hold: Mapping[str, Any] | None
+) -> Story:
+    """Tell a run from its outcome and its rows; `hold` is the outcome of `hold` on the same entry, if it has one."""
     events = tuple(_events(study, data, outcome, ledger))
     liquidation = _liquidation(study, data, outcome, ledger) if outcome["liquidated"] else None
-    return Story(outcome, study.entries.margin_mode, events, liquidation, hold["margin_to_survive_e8"])
+    survive = None if hold is None else hold["margin_to_survive_e8"]
+    return Story(outcome, study.entries.margin_mode, events, liquidation, survive)
 
 
 def hold_id(run_id: str, reaction: str = "both") -> str:

@@ -26,9 +26,9 @@ Tables = Mapping[str, pa.Table]
 
 
 def tell_run(
-    study: Study, data: SymbolData, outcome: Mapping[str, Any], ledger: Ledger, hold: Mapping[str, Any]
+    study: Study, data: SymbolData, outcome: Mapping[str, Any], ledger: Ledger, hold: Mapping[str, Any] | None
 ) -> AnyStory:
-    """Tell a run from its outcome and its rows; `hold` is the outcome of `hold` on the same entry."""
+    """Tell a run from its outcome and its rows; `hold` is the outcome of `hold` on the same entry, if it has one."""
     if data.pool is not None:
         return tell_pool(data, outcome, ledger, study.entries.margin_mode)
     return tell(study, data, outcome, ledger, hold)

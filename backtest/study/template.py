@@ -39,6 +39,9 @@ leverage = [5, 10, 20]
 margin_mode = "isolated" # or "cross"
 margin_share = 0.5 # of the capital posted; the rest is the reserve
 horizon = "30d" # how long a position is held
+# continuous = true # in place of horizon: one account for each symbol, side and leverage, through the whole history
+# on_liquidation = "refill" # then: to the capital again; or "continue" with what is left, or "stop"
+# block = "year" # of the tables; or "quarter"
 # basket = true # all symbols in one cross account, each with an equal part of the margin
 
 # Hedges that rules may open beside the position (trade), each with a leverage of its own.

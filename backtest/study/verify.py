@@ -344,9 +344,11 @@ def verify_runs(
         job = find_job(all_jobs, strategy, reaction)
         chosen = [place[_label(row["run_id"])] for row in rows]
         donors = [row["seed_run_id"] for row in rows]
-        runs = rerun(study, data, all_jobs, job, chosen, donors)
+        runs = rerun(study, data, all_jobs, job, chosen, donors, [row["equity_start_e8"] for row in rows])
         for run, (row, entry) in enumerate(zip(rows, chosen, strict=True)):
             if entry not in markets:
+                if study.entries.continuous is not None:  # to the end of the data: one of them is enough to hold
+                    markets.clear()
                 markets[entry] = twin.market(data, entry)
 
             def told(more_e8: int, runs: Runs = runs, run: int = run, market: Any = markets[entry]) -> Any:

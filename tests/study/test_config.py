@@ -209,7 +209,6 @@ def test_params_json_is_canonical() -> None:
         ("entries.leverage", [5, 5], "entries.leverage: has a value twice"),
         ("entries.margin_mode", "portfolio", 'entries.margin_mode: "portfolio" is not supported yet'),
         ("entries.margin_share", 0, "entries.margin_share: is 0, out of range; take more than 0 to 1"),
-        ("entries.continuous", True, "entries.continuous: is not supported yet"),
         ("entries.when", "macd", "entries.every: does not go with when"),
         ("costs.slippage_bps", "two", 'costs.slippage_bps: is "two", not a number'),
         ("costs.slippage_bps", -1, "costs.slippage_bps: is -1, out of range"),
