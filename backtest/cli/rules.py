@@ -79,12 +79,22 @@ def _form(rule: Rule) -> dict[str, object]:
 
 
 def _wakes(rule: Rule) -> str:
-    return " | ".join(wake.kind if wake.value is None else f"{wake.kind}({_wake_value(wake)})" for wake in rule.wakes)
+    return " | ".join(_wake(wake) for wake in rule.wakes)
+
+
+def _wake(wake: Wake) -> str:
+    """Write a wake with what it waits for: a signal, an event, a limit."""
+    said = [wake.name] if wake.name else []
+    if wake.value is not None:
+        said.append(_wake_value(wake))
+    return f"{wake.kind}({', '.join(said)})" if said else wake.kind
 
 
 def _wake_value(wake: Wake) -> str:
     if wake.kind == "every" and isinstance(wake.value, float):
         return duration_text(int(wake.value))
+    if wake.kind in ("before_event", "after_event") and isinstance(wake.value, float):
+        return f"{wake.value:g}h"
     return _value(wake.value) if isinstance(wake.value, float) else str(wake.value)
 
 

@@ -146,3 +146,10 @@ def test_rules_of_the_folder_are_found_and_a_second_meaning_of_a_name_is_refused
     code, lines = refused("rules")
     assert (code, len(lines)) == (7, 1)
     assert 'rule "mine" is also in' in lines[0]
+
+
+def test_a_wake_is_told_with_what_it_waits_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["rules"]) == 0
+    told = "".join(capsys.readouterr().out.split())
+    for wake in ("signal(macd_12_26_9_1d_cross)", "before_event(fomc,fomc_before)", "liq_atr_below(atr_14_1d,trigger)"):
+        assert wake in told
