@@ -73,6 +73,13 @@ def what_if(
     capital: Annotated[str, typer.Option(help="Capital in quote; half of it is posted.")] = "10_000",
     venue: Annotated[str, typer.Option(help="binance or bybit.")] = "binance",
     interval: Annotated[str, typer.Option(help="Length of the mark-price bars.")] = "1h",
+    margin_mode: Annotated[str, typer.Option(help="isolated or cross.")] = "isolated",
+    layer: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A hedge that the rules may open, such as opposite:10 or other:ETHUSDT:10; may be given again."
+        ),
+    ] = None,
     reaction: Annotated[str | None, typer.Option(help="Only intrabar, or only next_open; both if not said.")] = None,
     lake: LakeFolder = LAKE,
     debug: Debug = False,
@@ -85,7 +92,8 @@ def what_if(
     from backtest.study.what_if import Position, parse_rule
     from backtest.study.what_if import what_if as stories_of
 
-    position = Position(symbol, side, leverage, on, venue, interval, horizon, capital)
+    layers = tuple(layer or ())
+    position = Position(symbol, side, leverage, on, venue, interval, horizon, capital, margin_mode, layers)
     stories = stories_of(position, [parse_rule(text) for text in rule or ()], lake, reaction=reaction, debug=debug)
     if json_out:
         say_json([facts(story) for story in stories])

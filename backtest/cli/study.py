@@ -103,11 +103,15 @@ def _run(
 ) -> Comparison:
     from backtest import conductor
     from backtest.engine.compile import is_compiled
+    from backtest.study.kernels import is_pool_compiled
+    from backtest.study.pools import takes_pool
     from backtest.study.unfinished import INTERRUPTED, interrupted
 
     return_what_is_freed()
     if not is_compiled():
         note("compiling the replay for this machine: about a minute, once")
+    if not is_pool_compiled() and any(takes_pool(study, symbol) for symbol in study.market.symbols):
+        note("compiling the replay of several legs for this machine: two or three minutes, once")
     try:
         with live_replay("runs" if study.entries.continuous is None else "accounts") as (report, tally):
             return conductor.compare(

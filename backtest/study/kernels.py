@@ -6,12 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 from backtest.engine.batch import Batch, Keep, Rows, replay_batch
+from backtest.engine.compile import MODE, cache_dir
 from backtest.engine.compiled import Rules
 from backtest.engine.market import Market
 from backtest.engine.pool.batch import replay_pool_batch
 from backtest.engine.pool.market import PoolMarket
 
 AnyMarket = Market | PoolMarket
+
+
+def is_pool_compiled() -> bool:
+    """Tell whether this machine has compiled the replay of several legs before, or need not."""
+    return MODE == "0" or any(cache_dir().glob("*/replay.replay_pools-*.nbi"))
 
 
 def replay_on(

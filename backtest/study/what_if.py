@@ -40,6 +40,8 @@ class Position:
     interval: str = "1h"
     horizon: str = "30d"
     capital: str = "10_000"
+    margin_mode: str = "isolated"
+    layers: tuple[str, ...] = ()  # hedges that the rules may open, as `parse_layer` reads them
 
 
 @dataclass(slots=True)
@@ -68,6 +70,22 @@ def parse_rule(text: str) -> dict[str, object]:
             raise UsageError.at(text, f'"{part}" sets nothing', 'write --rule "deleverage:trigger=0.5,step=0.25"')
         rule[key.strip()] = _value(text, value.strip())
     return rule
+
+
+def parse_layer(text: str) -> dict[str, object]:
+    """Read a hedge as a person types it: KIND:LEVERAGE, or KIND:SYMBOL:LEVERAGE.
+
+    Errors: `UsageError` where it is neither.
+
+    >>> parse_layer("opposite:10"), parse_layer("other:ETHUSDT:5")
+    ({'use': 'opposite', 'leverage': '10'}, {'use': 'other', 'symbol': 'ETHUSDT', 'leverage': '5'})
+    """
+    match text.split(":"):
+        case [use, leverage]:
+            return {"use": use, "leverage": leverage}
+        case [use, symbol, leverage]:
+            return {"use": use, "symbol": symbol, "leverage": leverage}
+    raise UsageError.at(text, "is no hedge", "write --layer opposite:10, or --layer other:ETHUSDT:10")
 
 
 def _value(text: str, value: str) -> float | bool:
@@ -106,7 +124,9 @@ def single_study(position: Position, rules: Sequence[Mapping[str, object]]) -> S
                 "side": position.side,
                 "leverage": position.leverage,
                 "horizon": position.horizon,
+                "margin_mode": position.margin_mode,
             },
+            "layer": [parse_layer(text) for text in position.layers],
             "strategy": [{"name": STRATEGY, "rules": [dict(rule) for rule in rules]}] if rules else [],
         },
         WHERE,

@@ -19,11 +19,14 @@ from backtest.errors import StudyError
 from backtest.study.canonical import resolved, study_toml
 from backtest.study.config import Study, parse_study
 from backtest.study.pool_story import PoolStory
+from backtest.study.rule_files import load_rules
 from backtest.study.runner import load_symbol, run, study_jobs
 from backtest.study.sensitivity import sensitivity
 from backtest.study.single_runs import run_money
 from backtest.study.story import Ledger, hold_id, replayed_ledger
 from backtest.study.telling import bars, narrate, tell_run
+from backtest.study.verify import verify_runs
+from backtest.study.verify_pools import POOL
 from backtest.units import E8, HOUR_MS
 
 from .small import DAYS, SEED, STRATEGIES, Ran, Tables, ran, small_study
@@ -283,3 +286,91 @@ def test_a_core_that_settles_in_coin_is_replayed_in_coin(lake: Lake) -> None:
         assert breach is not None
         assert (breach.asset, breach.legs[0].is_inverse) == ("BTC", True)
         assert breach.legs[0].qty_e8 % (100 * E8) == 0  # contracts of 100 dollars
+
+
+# --- hedges --------------------------------------------------------------------------------------------------------
+
+
+def hedged_study(mode: str, **rule: object) -> Study:
+    hedge = {"name": "hedge", "rules": [{"use": "hedge_short", **rule}]}
+    return small_study(
+        entries={"margin_mode": mode, "leverage": [10, 20]},
+        layer=[{"use": "opposite", "leverage": 20}],
+        strategies=[hedge, STRATEGIES[2]],
+    )
+
+
+@pytest.fixture(scope="module")
+def hedged(lake: Lake) -> Ran:
+    """Give a study whose rule hedges in the position's own account."""
+    return ran(hedged_study("cross", recover_pct=100), lake)
+
+
+def test_a_hedge_is_a_leg_of_its_own_in_the_ledger(hedged: Ran) -> None:
+    check_ledgers(hedged)
+    acted = [row for row in hedged.of("hedge") if row["actions"] == 2]  # its margin, and the hedge
+    assert acted
+    for row in acted[:6]:
+        fills = rows_of(hedged, row)["fills"]
+        core, hedge = fills[0], next(fill for fill in fills if fill["cause"] == "rule")
+        assert (core["symbol"], hedge["symbol"], hedge["rule"]) == ("BTCUSDT", "BTCUSDT.opposite", "hedge_short")
+        assert hedge["qty_e8"] * core["qty_e8"] < 0
+        assert abs(hedge["qty_e8"]) == abs(core["qty_e8"]) // 2 // 100_000 * 100_000  # half, in whole steps
+
+
+def test_both_legs_of_a_hedge_are_told_in_one_account(hedged: Ran) -> None:
+    row = next(row for row in hedged.of("hedge") if row["actions"] == 2)
+    pairs = [unit for event in told(hedged, row).events for unit in event.units if len(unit.legs) == 2]
+    assert pairs
+    for unit in pairs:
+        assert [leg.symbol for leg in unit.legs] == ["BTCUSDT", "BTCUSDT.opposite"]
+        assert unit.legs[0].side == -unit.legs[1].side
+        assert unit.equity_e8 == unit.wallet_e8 + sum(leg.profit_e8 for leg in unit.legs)
+        assert unit.maintenance_margin_e8 == sum(leg.maintenance_margin_e8 for leg in unit.legs)
+
+
+def test_an_isolated_hedge_leaves_the_positions_own_liquidation_where_it_was(lake: Lake) -> None:
+    done = ran(hedged_study("isolated", margin_pct=0), lake)
+    check_ledgers(done)
+    assert {row["certainty"] for row in lost(done)} == {"certain"}
+    for row in done.of("hedge"):
+        hold = next(one for one in done.rows if one["run_id"] == hold_id(row["run_id"]))
+        for name in ("liquidated", "liquidation_ms", "liquidation_price_e8", "exit_reason"):
+            assert row[name] == hold[name]
+    accounts = set(done.tables["transfers"]["credit"].to_pylist())
+    assert "margin.opposite" in accounts
+    with_own = [row for row in done.rows if row["layer_liquidations"]]
+    assert {row["strategy"] for row in with_own} <= {"hedge", "hedge~shuffled"}
+
+
+def test_a_hedge_in_another_symbol_and_coin_as_margin(lake: Lake) -> None:
+    study = small_study(
+        entries={"margin_mode": "cross", "leverage": [10, 20]},
+        layer=[
+            {"use": "other", "symbol": "ETHUSDT", "leverage": 20},
+            {"use": "inverse", "symbol": COIN, "leverage": 10},
+        ],
+        collateral=[{"symbol": "BTCUSDT", "share": 0.4, "ratio": 0.95}],
+        strategies=[
+            {"name": "other", "rules": [{"use": "hedge_other"}]},
+            {"name": "coin", "rules": [{"use": "hedge_inverse"}]},
+        ],
+    )
+    done = ran(study, lake)
+    check_ledgers(done)
+    symbols = {fill["symbol"] for fill in done.tables["fills"].to_pylist()}
+    assert symbols == {"BTCUSDT", "ETHUSDT", COIN}
+    breach = told(done, lost(done)[0]).first_breach
+    assert breach is not None
+    assert [one.asset for one in breach.collaterals] == ["BTC"]
+    assert (
+        breach.equity_e8
+        == breach.wallet_e8 + sum(leg.profit_e8 for leg in breach.legs) + breach.collaterals[0].value_e8
+    )
+
+
+@pytest.mark.parametrize("which", ["basket", "hedged"])
+def test_the_oracle_of_several_legs_tells_the_same(which: str, request: pytest.FixtureRequest) -> None:
+    done: Ran = request.getfixturevalue(which)
+    stored = pa.Table.from_pylist([*lost(done)[:6], *done.rows[::40]], done.tables["outcomes"].schema)
+    assert verify_runs(done.study, done.data, done.jobs, load_rules(), stored, twin=POOL) == {}
