@@ -17,9 +17,10 @@ import pytest
 
 from backtest.data.imports import ImportOptions, import_path
 from backtest.data.store import Lake
-from backtest.study.config import load_study
+from backtest.study.config import load_study, parse_study
 from backtest.study.rule_files import load_rules
 from backtest.study.verify import verify_runs
+from backtest.study.verify_pools import POOL
 from backtest.units import time_ms
 
 from .small import Ran, ran
@@ -63,6 +64,29 @@ def test_runs_of_a_crash_agree(lake: Path) -> None:
     assert len(stored) >= 50
     assert pc.sum(stored["liquidated"]).as_py() > 20
     assert differences(studied, stored) == {}
+
+
+def test_baskets_of_a_crash_agree(lake: Path) -> None:
+    """Four majors in one account that coin backs in part, through May 2021: every third run."""
+    form = {
+        "study": {"name": "majors", "capital": "10_000"},
+        "market": {
+            "venue": "binance",
+            "symbols": ["BTCUSDT", "ETHUSDT", "XRPUSDT", "LTCUSDT"],
+            "interval": "1h",
+            "start": "2021-05-01",
+            "stop": "2021-06-15",
+            "gaps": "flag",
+        },
+        "entries": {"every": "72h", "leverage": [5, 20], "horizon": "10d", "margin_mode": "cross", "basket": True},
+        "collateral": [{"symbol": "BTCUSDT", "share": 0.3, "ratio": 0.95}],
+        "strategy": [{"name": "deleverage", "rules": [{"use": "deleverage", "trigger": 0.5}]}],
+    }
+    studied = ran(parse_study(form, "majors"), Lake(lake))
+    outcomes = studied.tables["outcomes"]
+    stored = outcomes.take(pa.array(range(0, len(outcomes), 3)))
+    assert pc.sum(stored["liquidated"]).as_py() > 20
+    assert verify_runs(studied.study, studied.data, studied.jobs, load_rules(), stored, twin=POOL) == {}
 
 
 # --- all of them ---------------------------------------------------------------------------------------------------
