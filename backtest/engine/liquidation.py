@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from backtest.engine.band import is_in_clear_band
 from backtest.engine.compile import inlined, inner
 from backtest.engine.exposure import settle_exposure
 from backtest.engine.path import LIQUIDATION, close_stretch, holds, see
@@ -68,13 +69,19 @@ def fee_cause(tape: Market, run: Run, mark: int) -> int:
     return BY_PRICE if equity + run.paid_since_test <= maintenance else BY_FEE
 
 
+@inlined
+def is_liquidated(tape: Market, plan: Plan, run: Run, mark: int) -> bool:
+    """Tell whether the liquidation predicate holds at a mark; inside the clear band it does not."""
+    return bool(plan.liquidate) and not is_in_clear_band(run, mark, mark) and holds(tape, plan, run, LIQUIDATION, mark)
+
+
 @inner
 def test_after_fill(tape: Market, plan: Plan, desk: Desk, run: Run, mark: int) -> None:
     """Make the liquidation test after fills at a mark."""
     if run.qty == 0 or run.reason != RUNNING:
         return
     see(run, mark, mark)
-    if plan.liquidate and holds(tape, plan, run, LIQUIDATION, mark):
+    if is_liquidated(tape, plan, run, mark):
         liquidate(tape, plan, desk, run, mark, fee_cause(tape, run, mark))
     else:
         end_breach(run)

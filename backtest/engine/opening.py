@@ -24,11 +24,12 @@ from backtest.engine.liquidation import (
     RUNNING,
     end_breach,
     end_run,
+    is_liquidated,
     liquidate,
     test_after_fill,
 )
 from backtest.engine.margin import measure
-from backtest.engine.path import LIQUIDATION, close_stretch, holds, see
+from backtest.engine.path import close_stretch, see
 from backtest.engine.plan import DATED, EVERY, EVERY_BAR, ON_ARRIVAL, ON_FILL, ON_FUNDING, THRESHOLDS
 from backtest.engine.position import reduce_position, refresh
 
@@ -77,7 +78,7 @@ def pay_funding(tape: Market, desk: Desk, run: Run) -> bool:
     return True
 
 
-@inner
+@inlined
 def take_arrivals(tape: Market, plan: Plan, desk: Desk, run: Run) -> bool:
     """Add the transfers that have arrived by now; tell whether there were any."""
     arrived = False
@@ -148,7 +149,7 @@ def wake_at_open(tape: Market, plan: Plan, desk: Desk, run: Run, bar: int, wake:
     return True
 
 
-@inner
+@inlined
 def call_remembered(tape: Market, plan: Plan, desk: Desk, run: Run, bar: int) -> None:
     """Call the wakes that held on the path of the bar before, in list order."""
     pending = run.pending
@@ -160,7 +161,7 @@ def call_remembered(tape: Market, plan: Plan, desk: Desk, run: Run, bar: int) ->
     run.latency_from_ms = run.time_ms
 
 
-@inner
+@inlined
 def play_script(tape: Market, plan: Plan, desk: Desk, run: Run, bar: int, stop: int) -> None:
     """Do the scripted actions of this bar."""
     mark = tape.bars[bar].mark_open_e8
@@ -175,7 +176,7 @@ def play_script(tape: Market, plan: Plan, desk: Desk, run: Run, bar: int, stop: 
                 test_after_fill(tape, plan, desk, run, mark)
 
 
-@inner
+@inlined
 def is_woken(plan: Plan, run: Run, wake: int, funded: bool, arrived: bool, filled: bool) -> bool:
     """Tell whether an event wake is woken at this open; move a clock on that is."""
     kind = plan.wake_kind[wake]
@@ -213,7 +214,7 @@ def at_open(tape: Market, plan: Plan, desk: Desk, run: Run, entry: Any, bar: int
             enter_segment(tape, plan, desk, run, bar)
         arrived = take_arrivals(tape, plan, desk, run)
         see(run, mark, mark)
-        if plan.liquidate and holds(tape, plan, run, LIQUIDATION, mark):
+        if is_liquidated(tape, plan, run, mark):
             liquidate(tape, plan, desk, run, mark, open_cause(tape, run, bar))
         else:
             end_breach(run)
@@ -231,15 +232,19 @@ def at_open(tape: Market, plan: Plan, desk: Desk, run: Run, entry: Any, bar: int
     call_woken(tape, plan, desk, run, bar, arrived, filled)
     if plan.feed:
         note_due(plan, desk, run)
-    if run.reason == RUNNING:
-        test_after_fill(tape, plan, desk, run, mark)
+    if run.reason == RUNNING and run.qty > 0:
+        see(run, mark, mark)
+        if is_liquidated(tape, plan, run, mark):
+            test_after_fill(tape, plan, desk, run, mark)
+        else:
+            end_breach(run)
     if bar == run.baseline_liq_bar:
         run.baseline_qty = run.qty
     if bar == run.baseline_exit_bar:
         keep_pair(tape, run, bar)
 
 
-@inner
+@inlined
 def call_woken(tape: Market, plan: Plan, desk: Desk, run: Run, bar: int, arrived: bool, filled: bool) -> None:
     """Call the rules woken by arrival, funding, fill, clock or the feed at this open, in list order."""
     funded = run.entered_bar == bar and run.funded == 1 and bar > run.entry_bar

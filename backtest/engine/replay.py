@@ -22,7 +22,7 @@ from backtest.engine import cells as at
 from backtest.engine.actions import leverage_allowed
 from backtest.engine.arithmetic import INT64_MAX, mul_ceil, mul_div_floor, mul_floor
 from backtest.engine.coast import coast, first_not_clear
-from backtest.engine.compile import inner, jit
+from backtest.engine.compile import inlined, inner, jit
 from backtest.engine.dated import begin_feed
 from backtest.engine.exposure import hours_e2
 from backtest.engine.ledger import Book, record_fill, transfer
@@ -45,7 +45,7 @@ KEEP_ACTIONS, KEEP_ALL = 1, 2
 GAP, CAP, SMALL, NO_STEP = range(4)
 
 
-@inner
+@inlined
 def next_due(tape: Market, plan: Plan, desk: Desk, run: Run, entry: Any, bar: int) -> int:
     """Give the first bar, from this one on, at whose open something is scheduled beside tier change and funding."""
     if run.pending or plan.every_bar:
@@ -70,51 +70,43 @@ def next_due(tape: Market, plan: Plan, desk: Desk, run: Run, entry: Any, bar: in
 def advance(tape: Market, plan: Plan, desk: Desk, run: Run, entry: Any) -> None:
     """Carry a run from its entry fill to its end."""
     bars = len(tape.bars)
-    bar = run.entry_bar
+    bar = due = run.entry_bar
     opened = False
-    due = bar
     while run.reason == RUNNING:
-        if not opened:
-            if bar == bars:
-                run.bar = bars - 1
-                run.count_bound = bars
-                run.time_ms = tape.bars[bars - 1].time_ms + tape.interval_ms
-                close_stretch(tape, run)
-                close_all(
-                    tape,
-                    plan,
-                    desk,
-                    run,
-                    tape.bars[bars - 1].trade_close_e8,
-                    tape.bars[bars - 1].trade_close_e8,
-                    at.C_DATA_END,
-                )
-                end_run(run, R_DATA_END, run.time_ms)
-                return
-            if bar == due:
-                at_open(tape, plan, desk, run, entry, bar)
-                opened = True
-                due = next_due(tape, plan, desk, run, entry, bar + 1)
-                continue
-            if plan.skip and bar == tape.segments[run.segment + 1].start:
+        if not opened and bar == bars:
+            end_of_data(tape, plan, desk, run)
+            return
+        if opened or bar != due:
+            if not opened and plan.skip and bar == tape.segments[run.segment + 1].start:
                 bar = coast(tape, plan, desk, run, bar, due)
                 if bar == tape.segments[run.segment + 1].start:
                     continue
-        limit = min(tape.segments[run.segment + 1].start, due)
-        clear_to = first_not_clear(tape, plan, run, bar, limit) if plan.skip and bar < limit else bar
-        if clear_to > bar:
-            end_breach(run)
-            bar = clear_to
-            opened = False
-        elif opened:
+            limit = min(tape.segments[run.segment + 1].start, due)
+            clear_to = first_not_clear(tape, plan, run, bar, limit) if plan.skip and bar < limit else bar
+            if clear_to > bar:
+                end_breach(run)
+                bar = clear_to
+                opened = False
+                continue
+        if opened:
             walk(tape, plan, desk, run, bar)
             bar += 1
-            opened = False
-            due = next_due(tape, plan, desk, run, entry, bar)
         else:
             at_open(tape, plan, desk, run, entry, bar)
-            opened = True
-            due = next_due(tape, plan, desk, run, entry, bar + 1)
+        opened = not opened
+        due = next_due(tape, plan, desk, run, entry, bar + opened)
+
+
+@inner
+def end_of_data(tape: Market, plan: Plan, desk: Desk, run: Run) -> None:
+    """Close a run that the data end before its horizon, at the last trade close."""
+    last = tape.bars[len(tape.bars) - 1]
+    run.bar = len(tape.bars) - 1
+    run.count_bound = len(tape.bars)
+    run.time_ms = last.time_ms + tape.interval_ms
+    close_stretch(tape, run)
+    close_all(tape, plan, desk, run, last.trade_close_e8, last.trade_close_e8, at.C_DATA_END)
+    end_run(run, R_DATA_END, run.time_ms)
 
 
 @inner
