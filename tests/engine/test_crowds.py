@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from harness import compare, to_outcome, to_rules, to_run, to_tape, to_terms
+from harness import compare, to_outcome, to_outside, to_rules, to_run, to_tape, to_terms
 from worlds import draw_world
 
 from backtest.engine import oracle
@@ -46,7 +46,7 @@ def replay_crowd(market: oracle.Market, plans: list[oracle.Plan], *, skip: bool)
     one = plans[0]
     tape = to_tape(market, one.stop_ms)
     assert tape is not None
-    rules = to_rules(one.rules)
+    rules = to_rules(one.rules).fed(tape.time_ms, to_outside(one))
     plan = to_terms(one).plan(rules, next_open=one.reaction == "next_open", skip=skip)
     entries = np.concatenate([to_run(tape, each) for each in plans])
     script = np.zeros(0, SCRIPT_ROW)
