@@ -9,7 +9,9 @@ import importlib
 from typing import Any
 
 _NAMES = {
-    "backtest.api.build": "Costs Entries Market Reserve listed make_study regime strategy use window write_study",
+    "backtest.api.build": (
+        "Costs Entries Market Reserve collateral layer listed make_study regime strategy use window write_study"
+    ),
     "backtest.api.result": "Result compare open_result synthetic_lake",
     "backtest.api.run": "Run",
     "backtest.api.tables": "columns",

@@ -4,6 +4,8 @@ from backtest.api.build import Costs as Costs
 from backtest.api.build import Entries as Entries
 from backtest.api.build import Market as Market
 from backtest.api.build import Reserve as Reserve
+from backtest.api.build import collateral as collateral
+from backtest.api.build import layer as layer
 from backtest.api.build import listed as listed
 from backtest.api.build import make_study as make_study
 from backtest.api.build import regime as regime

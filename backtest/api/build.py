@@ -29,6 +29,8 @@ RuleUse = Mapping[str, object]
 StrategyForm = Mapping[str, object]
 WindowForm = Mapping[str, object]
 RegimeForm = Mapping[str, object]
+LayerForm = Mapping[str, object]
+CollateralForm = Mapping[str, object]
 
 
 class _MarketNeeds(TypedDict):
@@ -51,6 +53,8 @@ class Market(_MarketNeeds, total=False):
 class Entries(TypedDict, total=False):
     """How positions are opened: the keys of `[entries]`. By a schedule (`every`, `leverage`), or from a `list`.
 
+    A `basket` opens all symbols together, in one cross account.
+
     Each is held for a `horizon`; `continuous` accounts, which say `on_liquidation`, live to the end of the data.
     """
 
@@ -64,6 +68,7 @@ class Entries(TypedDict, total=False):
     side: str | Sequence[str]
     margin_mode: str
     margin_share: Number
+    basket: bool
 
 
 class Costs(TypedDict, total=False):
@@ -167,6 +172,24 @@ def regime(
     return _given(name=name, series=series, edges=edges, enter=enter) | keys
 
 
+def layer(kind: str, leverage: Number, symbol: str | None = None) -> LayerForm:
+    """Give rules a hedge to trade: "opposite" in the position's own contract, "inverse" or "other" in a symbol's.
+
+    >>> layer("opposite", 20), layer("other", 10, "ETHUSDT")
+    ({'use': 'opposite', 'leverage': 20}, {'use': 'other', 'leverage': 10, 'symbol': 'ETHUSDT'})
+    """
+    return {"use": kind, "leverage": leverage} | _given(symbol=symbol)
+
+
+def collateral(symbol: str, share: Number, ratio: Number) -> CollateralForm:
+    """Post coin for a share of the margin: a symbol's mark prices it, and a ratio of that counts.
+
+    >>> collateral("BTCUSDT", share=0.5, ratio=0.95)
+    {'symbol': 'BTCUSDT', 'share': 0.5, 'ratio': 0.95}
+    """
+    return {"symbol": symbol, "share": share, "ratio": ratio}
+
+
 def make_study(
     name: str,
     *,
@@ -178,6 +201,8 @@ def make_study(
     reserve: Reserve | None = None,
     windows: Iterable[WindowForm] = (),
     regimes: Iterable[RegimeForm] = (),
+    layers: Iterable[LayerForm] = (),
+    collaterals: Iterable[CollateralForm] = (),
     seed: int = 1,
 ) -> Study:
     """Make a study from Python objects; it equals the one that is read from the same values in TOML.
@@ -203,6 +228,8 @@ def make_study(
         "strategy": list(strategies),
         "window": list(windows),
         "regime": list(regimes),
+        "layer": list(layers),
+        "collateral": list(collaterals),
     }
     plain = _plain(form | _given(costs=costs, reserve=reserve))
     assert isinstance(plain, dict)

@@ -105,6 +105,22 @@ def test_python_and_toml_give_one_study(tmp_path: Path) -> None:
     assert load_study(bt.write_study(built(), tmp_path / "written.toml")) == built()
 
 
+def test_the_legs_of_a_study_are_those_of_its_file(tmp_path: Path) -> None:
+    study = bt.make_study(
+        "legs",
+        capital="10_000",
+        market=bt.Market(
+            venue="binance", symbols=["BTCUSDT", "ETHUSDT"], interval="1h", start="2023-01-01", stop="2023-03-02"
+        ),
+        entries=bt.Entries(every="24h", leverage=10, horizon="5d", margin_mode="cross", basket=True),
+        layers=[bt.layer("opposite", 20), bt.layer("inverse", 5, "BTCUSD_PERP")],
+        collaterals=[bt.collateral("BTCUSDT", share=0.5, ratio=0.95)],
+    )
+    assert load_study(bt.write_study(study, tmp_path / "study.toml")) == study
+    assert [layer.use for layer in study.form.layers] == ["opposite", "inverse"]
+    assert (study.form.basket, study.form.collaterals[0].ratio_e8) == (True, 95_000_000)
+
+
 def test_values_may_be_those_of_numpy_pandas_and_datetime() -> None:
     entries = bt.Entries(
         every=pd.Timedelta(days=5),
