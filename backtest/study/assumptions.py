@@ -93,7 +93,15 @@ def _legs(study: Study) -> list[tuple[str, str]]:
             "all reach their adverse extremes together, then the others; a liquidation is certain where the core is "
             "alone in its account, or where it comes with opens and closes alone, too; else it is possible"
         )
-        said += [("Several marks", text), ("Margin to survive", "not sought for runs with several legs")]
+        forced = (
+            "the leg with the largest maintenance margin first, until the account is safe; a loss beyond it is insured"
+        )
+        said += [
+            ("Several marks", text),
+            ("Forced close of several legs", forced),
+            ("Margin to survive", "not sought for runs with several legs"),
+            ("Liquidation price", "not drawn for runs with several legs: it depends on all marks"),
+        ]
     return said
 
 
