@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from backtest.engine.batch import Batch
 from backtest.engine.margin import measure
 from backtest.engine.pool.market import PoolMarket
 from backtest.schema import ACCOUNTS as LEDGER_ACCOUNTS
@@ -20,7 +21,7 @@ from backtest.study.continuous import STOP, ContinuousSpec
 from backtest.study.equity import OWN
 from backtest.study.naming import leverage_text, side_name
 from backtest.study.outcomes import REFUSED, ledger_tables
-from backtest.study.pool_trace import pool_equity
+from backtest.study.pool_life import Holding
 from backtest.study.runner import SymbolData
 from backtest.study.story import held_after
 from backtest.units import MINUTE_MS, time_ms
@@ -190,21 +191,15 @@ def equity_e8(data: SymbolData, chain: Chain, places: Sequence[int], at_ms: int)
 
 
 def _pool_equity_e8(data: SymbolData, chain: Chain, place: int, at_ms: int) -> int:
-    """Follow all legs of a link from its entry on."""
-    outcome = chain.batch.outcomes[place]
-    known = {
-        "run_id": chain.entries.labels[place],
-        "exit_reason": EXIT_REASONS[outcome["reason"]],
-        "side": side_name(int(chain.entries.rows["side"][place])),
-        "leverage": int(chain.entries.rows["leverage_e2"][place]) / 100,
-        "entry_ms": int(chain.entries.rows["entry_ms"][place]),
-        "exit_ms": int(outcome["exit_ms"]),
-        "equity_start_e8": chain.links[place].capital_e8,
-        "equity_end_e8": int(outcome["equity_end_e8"]),
-    }
-    only = np.arange(len(chain.links)) == place
-    curve = pool_equity(data, known, ledger_tables(chain.job, chain.entries, chain.batch, only))
-    return int(curve.equity_e8[np.searchsorted(curve.time_ms, at_ms, side="right") - 1])
+    """Value all legs of a link by its rows up to a time."""
+    row, batch = chain.entries.rows[place], chain.batch
+    known = (_until(rows, place, at_ms) for rows in (batch.transfers, batch.fills, batch.actions))
+    tables = ledger_tables(chain.job, chain.entries, Batch(batch.outcomes, *known), np.ones(len(chain.links), bool))
+    holding = Holding(data, {"side": side_name(int(row["side"])), "leverage": int(row["leverage_e2"]) / 100})
+    bar = holding.bar_of(at_ms - 1)
+    holding.enter(bar)
+    holding.take(tables["transfers"].to_pylist(), tables["fills"].to_pylist())
+    return holding.worth_e8(holding.marks(bar, "mark_close_e8"))
 
 
 def _until(rows: Rows, run: int, at_ms: int) -> Rows:
