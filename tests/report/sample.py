@@ -9,7 +9,9 @@ import numpy as np
 import pyarrow as pa
 
 from backtest.analysis.money import Money
+from backtest.report.accounts import AccountsInput
 from backtest.report.model import ReportInput
+from backtest.study.accounts import ACCOUNTS, BLOCKS
 from backtest.units import HOUR_MS
 from tests.analysis import fake
 
@@ -122,3 +124,20 @@ def report_input(outcomes: pa.Table | None = None, **changes: object) -> ReportI
         "synthetic": True,
     }  # fmt: skip
     return ReportInput(**(values | changes))  # type: ignore[arg-type]
+
+
+def accounts(name: str) -> AccountsInput:
+    """Give the accounts of `hold` and of one strategy over two years: what is made up are the counts."""
+    form = study()
+    form["entries"] = {**form["entries"], "continuous": True, "on_liquidation": "refill", "block": "year"}  # type: ignore[dict-item]
+    form["strategy"] = [{"name": name, "rules": []}]
+    whole, parts = [], []
+    for strategy, lost in (("hold", 4), (name, 1)):
+        numbers = dict.fromkeys((*ACCOUNTS.names, *BLOCKS.names), lost) | {"span_minutes": 1_051_200, "leverage": 10}
+        words = {"account_id": f"{strategy}/BTCUSDT/long/10x/both", "strategy": strategy, "reaction": "both"}
+        words |= {"symbol": "BTCUSDT", "side": "long", "end": "open", "refusal": None}
+        whole.append({**numbers, **words})
+        parts += [{**numbers, **words, "block": year} for year in ("2020", "2021")]
+    tables = [pa.Table.from_pylist(rows, schema=t.arrow()) for rows, t in ((whole, ACCOUNTS), (parts, BLOCKS))]
+    coverage = [{"table": "klines", "symbol": "BTCUSDT", "rows": 17_520}]
+    return AccountsInput(form, tables[0], tables[1], 7, coverage, [("Funding", "paid")], ["backtest compare"], True)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from backtest.report.accounts import build_accounts
+from backtest.report.accounts_page import render_accounts
 from backtest.report.explain_page import RunPage, render_explanation
 from backtest.report.figures import figures
 from backtest.report.html import render_model
@@ -59,6 +61,15 @@ def test_the_page_of_one_run_opens_without_fault(name: str, tmp_path: Path) -> N
     assert seen["wide"] is False
     assert seen["title"] == HOSTILE
     assert [drawn for _, drawn, _ in seen["charts"]] == [True]
+
+
+@pytest.mark.parametrize("name", LOOKS)
+def test_the_page_of_accounts_opens_without_fault(name: str, tmp_path: Path) -> None:
+    page = render_accounts(build_accounts(sample.accounts(HOSTILE)))
+    seen = look(page, tmp_path, *LOOKS[name])
+    assert seen["errors"] == seen["refused"] == seen["fetched"] == seen["faults"] == []
+    assert seen["wide"] is False
+    assert [(chart, drawn) for chart, drawn, _ in seen["charts"]] == [("chart-gains", True)]
 
 
 BROKEN = {
