@@ -1,10 +1,13 @@
 """Compile everything a first comparison needs, so that set-up waits for it and the user does not.
 
-Run as `python -m backtest.study.warm`: a few runs of a made-up market, each shipped rule once.
+Run as `python -m backtest.study.warm`: a few runs of a made-up market, each shipped rule once; the replay of several
+legs is compiled at the same time, in a process of its own.
 """
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -27,8 +30,8 @@ class _Nowhere:
         pass
 
 
-def warm() -> None:
-    """Replay a three-day study with every shipped rule; what is compiled for it stays in the cache."""
+def replay_once(**more: object) -> None:
+    """Replay a three-day study; what is compiled for it stays in the cache."""
     study = parse_study(
         {
             "study": {"name": "warm", "capital": "10_000"},
@@ -40,7 +43,7 @@ def warm() -> None:
                 "stop": "2023-01-04",
             },
             "entries": {"every": "24h", "leverage": [20], "horizon": "24h"},
-            "strategy": [{"name": name.replace("_", "-"), "rules": [{"use": name}]} for name in load_rules()],
+            **more,
         },
         "warm",
     )
@@ -48,9 +51,24 @@ def warm() -> None:
         lake = Lake(Path(folder))
         synthetic.write(lake, synthetic.generate(1, symbols=study.market.symbols, days=3))
         run(study, load(study, lake), _Nowhere(), study_jobs(study, "warm"), "warm")
+
+
+def warm() -> None:
+    """Replay with every shipped rule, and take the statistics of a run."""
+    replay_once(strategy=[{"name": name.replace("_", "-"), "rules": [{"use": name}]} for name in load_rules()])
     walk = np.array([100.0, 101.0, 99.0])
     account([Money(np.arange(3) * HOUR_MS, walk, walk, ((0, -1.0), (2 * HOUR_MS, 1.0)))])  # vectorbt's statistics
 
 
+def warm_pools() -> None:
+    """Replay runs with a hedge."""
+    replay_once(layer=[{"use": "opposite", "leverage": 10}])
+
+
 if __name__ == "__main__":
-    warm()
+    if sys.argv[1:] == ["pools"]:
+        warm_pools()
+    else:
+        with subprocess.Popen([sys.executable, "-m", "backtest.study.warm", "pools"]) as pools:
+            warm()
+        sys.exit(pools.returncode)

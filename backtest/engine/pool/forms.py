@@ -37,8 +37,9 @@ POOL_PLAN = np.dtype(
     (
         np.record,
         [
-            *_fields(PLAN),
+            # first, so that numba does not take it for a PLAN, whose fields follow
             *_names("core_count", "slot_count", "instrument_count", "collateral_count", "sync"),
+            *_fields(PLAN),
             ("leg_instrument", "i8", (SLOTS_MAX,)),  # -1: the plan has no such layer
             ("leg_unit", "i8", (SLOTS_MAX,)),
             ("leg_target", "i8", (SLOTS_MAX,)),  # CORE, or the target of a layer
@@ -53,7 +54,7 @@ POOL_PLAN = np.dtype(
 POOL_ENTRY = np.dtype(
     (
         np.record,
-        [*_fields(ENTRY), ("leg_step_e8", "i8", (SLOTS_MAX,)), ("leg_min_notional_e8", "i8", (SLOTS_MAX,))],
+        [("leg_step_e8", "i8", (SLOTS_MAX,)), ("leg_min_notional_e8", "i8", (SLOTS_MAX,)), *_fields(ENTRY)],
     )
 )
 POOL_RUN = np.dtype(

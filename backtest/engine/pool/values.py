@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from backtest.engine.arithmetic import (
     E8,
+    mul_div,
     mul_div_ceil,
     mul_div_floor,
     mul_floor,
@@ -52,8 +53,12 @@ def _times_up(value: Pair, rate: int) -> int:
 
 @inner
 def _share_up(value: Pair, numerator: int, denominator: int) -> int:
-    # ceil(ceil(a / b) / c) is ceil(a / (b c)), and price x leverage might leave 63 bits
-    return (mul_div_ceil(value[0], E8 * numerator, value[1]) + denominator - 1) // denominator
+    # neither value x numerator nor price x denominator is formed: they might leave 63 bits
+    price = value[1]
+    whole, rest = mul_div(value[0], E8, price)
+    part = whole % denominator * numerator
+    left = part % denominator + (rest * numerator + price - 1) // price
+    return whole // denominator * numerator + part // denominator + (left + denominator - 1) // denominator
 
 
 _INVERSE = margin_formulas(
