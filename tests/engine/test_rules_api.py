@@ -29,7 +29,7 @@ from backtest.engine.compile import MODE
 from backtest.engine.compiled import PARAMS_MAX, check_rule, compile_rule, prepare, sample_states
 from backtest.engine.plan import WAKE_KINDS
 from backtest.engine.rules import Param, Rule, Wakes
-from backtest.engine.state import STATE_FIELDS
+from backtest.engine.state import STATE_ARRAYS, STATE_FIELDS
 from backtest.errors import RuleError
 from backtest.study.rule_files import load_rule_file, load_rules, try_rule
 
@@ -154,7 +154,7 @@ def test_the_loosest_threshold_of_each_kind_bounds_the_skip() -> None:
 
 def plain_answer(rule_: Rule, state: Any, values: dict[str, float | bool]) -> tuple[int, float, int]:
     fields = {name: float(state[name]) for name in STATE_FIELDS}
-    view = SimpleNamespace(**fields, memory=[float(x) for x in state["memory"]])
+    view = SimpleNamespace(**fields, **{name: [float(x) for x in state[name]] for name in STATE_ARRAYS})
     return rule_.function(view, SimpleNamespace(**values))
 
 
