@@ -11,9 +11,9 @@ from backtest import HOLD, buffer_below, every, param, rule, trade
 )
 def hedge_inverse(state, p):
     if state.layer_share[1] > 0.0:
-        gain_pct = 100.0 * state.side * (state.mark_price / state.memory[0] - 1.0)
+        gain = state.side * (state.mark_price - state.memory[0])
         # As much as the position, at most what is held.
-        return trade("inverse", -1.0) if gain_pct >= p.recover_pct else HOLD
+        return trade("inverse", -1.0) if gain >= p.recover_pct / 100.0 * state.memory[0] else HOLD
     if state.buffer > p.trigger:
         return HOLD
     state.memory[0] = state.mark_price

@@ -12,9 +12,9 @@ from backtest import HOLD, buffer_below, every, move_margin, param, rule, trade
 )
 def hedge_other(state, p):
     if state.layer_share[2] > 0.0:
-        gain_pct = 100.0 * state.side * (state.mark_price / state.memory[1] - 1.0)
+        gain = state.side * (state.mark_price - state.memory[1])
         # As much as the position, at most what is held.
-        return trade("other", -1.0) if gain_pct >= p.recover_pct else HOLD
+        return trade("other", -1.0) if gain >= p.recover_pct / 100.0 * state.memory[1] else HOLD
     if state.buffer > p.trigger and state.memory[0] == 0.0:
         return HOLD
     # In one account with the position, the venue opens nothing while equity is under initial margin.
