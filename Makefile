@@ -71,8 +71,8 @@ $(BIN)/python:
 	@touch $@ .venv/run.stamp
 
 # The compiled code lies in the user's cache, under a hash of the engine's sources.
-.venv/warm.stamp: $(wildcard backtest/engine/*.py) backtest/schema.py
-	@echo "compiling the replay (about a minute, once)"
+.venv/warm.stamp: $(wildcard backtest/engine/*.py backtest/engine/pool/*.py) backtest/schema.py
+	@echo "compiling the replay (a minute or two, once)"
 	@$(BIN)/python -m backtest.study.warm
 	@touch $@
 

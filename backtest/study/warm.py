@@ -66,9 +66,6 @@ def warm_pools() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["pools"]:
-        warm_pools()
-    else:
-        with subprocess.Popen([sys.executable, "-m", "backtest.study.warm", "pools"]) as pools:
-            warm()
-        sys.exit(pools.returncode)
+    with subprocess.Popen([sys.executable, "-c", f"from {__spec__.name} import warm_pools; warm_pools()"]) as pools:
+        warm()
+    sys.exit(pools.returncode)
