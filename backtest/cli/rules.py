@@ -121,8 +121,11 @@ def new_rule(
     folder: Annotated[Path, typer.Option("--in", help="Folder that holds the rules.")] = Path("strategies"),
 ) -> None:
     """Write a first rule with a test beside it."""
+    from backtest.study.rule_files import shipped_folder
     from backtest.study.template import rule_files
 
+    if (shipped_folder() / f"{name}.py").exists():
+        raise UsageError.at(name, "is the name of a rule that comes along", "take another name")
     files = {folder / file: text for file, text in rule_files(name, str(folder)).items()}
     for path in files:
         _refuse_existing(path)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import backtest
-from backtest.engine.rules import Rule
+from backtest.engine.rules import Param, Rule
 from backtest.errors import Problem, RuleError, did_you_mean
 from backtest.study.config import StrategySpec
 from backtest.user_code import run_file
@@ -52,12 +52,42 @@ def load_rules(files: Iterable[Path] = ()) -> dict[str, Rule]:
 def load_rule_file(path: Path) -> list[Rule]:
     """Run a rule file and give the rules it defines.
 
-    Raises RuleError with file, line and reason where it does not run, and where it defines no rule.
+    Raises RuleError with file, line and reason where it does not run, where it defines no rule, and where a rule is
+    declared as something else than a function with parameters and names.
     """
+    problems = list(_bare_names(path))
+    if problems:
+        raise RuleError(*problems)
     rules = [value for value in vars(run_file(path, RuleError)).values() if isinstance(value, Rule)]
     if not rules:
         raise RuleError.at(path, "defines no rule", "decorate a function with @rule")
+    problems = [problem for rule in rules for problem in _wrong_declaration(rule)]
+    if problems:
+        raise RuleError(*problems)
     return rules
+
+
+def _bare_names(path: Path) -> Iterator[Problem]:
+    """List `signals` and `events` of a rule that are one text, which Python would take for a list of its letters."""
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return  # running the file says what is wrong
+    for node in ast.walk(tree):
+        match node:
+            case ast.keyword("signals" | "events" as what, ast.Constant(str(name))):
+                yield Problem(f"{path}:{node.lineno}", f'{what} is the text "{name}"', f'write {what}=("{name}",)')
+
+
+def _wrong_declaration(rule: Rule) -> Iterator[Problem]:
+    """List parameters that are declared without param, and a function that is no plain one."""
+    place = _place(rule)
+    for name, p in rule.params.items():
+        if not isinstance(p, Param):
+            remedy = f"write {name}=param({p!r}, low=…, high=…, help=…)"
+            yield Problem(place, f"{name} = {p!r} is no parameter", remedy)
+    if inspect.iscoroutinefunction(rule.function) or inspect.isgeneratorfunction(rule.function):
+        yield Problem(place, f'rule "{rule.name}" is no plain function', "write it with def and return, without yield")
 
 
 def find_rule(rules: dict[str, Rule], name: str, where: str) -> Rule:
@@ -102,13 +132,13 @@ def try_rules(rules: Iterable[Rule]) -> None:
 
 
 def try_rule(rule: Rule) -> None:
-    """Check a rule's parameters and the names it uses, compile it, and call it with its defaults on made-up states.
+    """Check a rule's parameters, wakes and the names it uses, compile it, and call it on made-up states.
 
     Raises RuleError: for all that can be read from the file, else for what does not compile or run.
     """
     from backtest.engine.compiled import check_rule
 
-    problems = [*_wrong_params(rule), *_wrong_reads(rule)]
+    problems = [*_wrong_params(rule), *_wrong_wakes(rule), *_wrong_reads(rule)]
     if problems:
         raise RuleError(*problems)
     check_rule(rule, rule.values({}))
@@ -126,6 +156,13 @@ def _wrong_params(rule: Rule) -> Iterator[Problem]:
             yield Problem(place, f"{name} = {p.default:g} is out of its own range", f"{p.low:g} to {p.high:g}")
 
 
+def _wrong_wakes(rule: Rule) -> Iterator[Problem]:
+    """List periods in which no time passes."""
+    for wake in rule.wakes:
+        if wake.kind == "every" and not (isinstance(wake.value, float) and wake.value > 0):
+            yield Problem(_place(rule), "every waits for no time at all", 'name a period, such as every("1h")')
+
+
 def _wrong_reads(rule: Rule) -> Iterator[Problem]:
     """List what a rule's function reads of its state, its memory and its parameters that is not there."""
     from backtest.engine.state import STATE_DTYPE
@@ -137,6 +174,12 @@ def _wrong_reads(rule: Rule) -> Iterator[Problem]:
     known = {state: ("field of the state", set(STATE_DTYPE.names or ())), params: ("parameter", set(rule.params))}
     for node in _nodes(rule):
         match node:
+            case ast.FunctionDef() if node.name == rule.name and _falls_through(node.body):
+                what = f'rule "{rule.name}" can end without a verb'
+                yield Problem(f"{rule.path}:{node.lineno}", what, "end it with: return HOLD")
+            case ast.Attribute(ast.Name(owner), name, ast.Store()) if owner == state and name in known[owner][1]:
+                what = f"{owner}.{name} is written to, but is only told"
+                yield Problem(f"{rule.path}:{node.lineno}", what, "keep it in a variable, or in state.memory")
             case ast.Attribute(ast.Name(owner), name) if owner in known and name not in known[owner][1]:
                 kind, names = known[owner]
                 yield Problem(f"{rule.path}:{node.lineno}", f"{owner}.{name} is no {kind}", did_you_mean(name, names))
@@ -148,6 +191,19 @@ def _wrong_reads(rule: Rule) -> Iterator[Problem]:
                 if size is not None and place >= size:
                     what = f"{owner}.{name}[{place}] is not there"
                     yield Problem(f"{rule.path}:{node.lineno}", what, _remedy(name, size))
+            case ast.Subscript(ast.Attribute(ast.Name(owner), name), ast.UnaryOp(ast.USub())) if owner == state:
+                what = f"{owner}.{name} is read from its end"
+                yield Problem(f"{rule.path}:{node.lineno}", what, _remedy(name, _sizes(rule).get(name, 0)))
+
+
+def _falls_through(body: list[ast.stmt]) -> bool:
+    """Say whether a function can reach the end of these statements."""
+    match body[-1]:
+        case ast.Return() | ast.Raise():
+            return False
+        case ast.If(_, then, otherwise) if otherwise:
+            return _falls_through(then) or _falls_through(otherwise)
+    return True
 
 
 def _sizes(rule: Rule) -> dict[str, int]:

@@ -35,8 +35,10 @@ def read_signals(top: Section) -> tuple[SignalSpec, ...]:
             try:
                 resolve(spec)
             except SignalError as error:
+                key = "file" if spec.file else "use"
                 for problem in error.problems:
-                    section.problem("use", problem.what, problem.remedy)
+                    what = f"{problem.where}: {problem.what}" if spec.file else problem.what
+                    section.problem(key, what, problem.remedy)
         if spec.name in {other.name for other in signals}:
             section.problem("name", f'"{spec.name}" is already the name of another signal', "take another name")
         signals.append(spec)

@@ -110,6 +110,31 @@ GOOD = (
             'mine.py:4: rule "mine" does not take two arguments',
         ),
         (GOOD + "    return reduce(0.0 * state.mark_price / 0.0 * state.qty)\n", "mine.py"),
+        (
+            GOOD.replace("every_bar())", "every_bar(), x=0.5)") + "    return reduce(p.x)\n",
+            "mine.py:4: x = 0.5 is no parameter; write x=param(0.5, ",
+        ),
+        (
+            GOOD.replace("def ", "async def ") + "    return reduce(0.5)\n",
+            'mine.py:4: rule "mine" is no plain function',
+        ),
+        (
+            GOOD.replace("every_bar())", 'every_bar(), signals="vol_30d")') + "    return reduce(0.5)\n",
+            'mine.py:4: signals is the text "vol_30d"; write signals=("vol_30d",)',
+        ),
+        (
+            GOOD.replace("every_bar", "every").replace("every()", 'every("0h")') + "    return reduce(0.5)\n",
+            'mine.py:4: every waits for no time at all; name a period, such as every("1h")',
+        ),
+        (
+            GOOD + "    if state.buffer < 0.5:\n        return reduce(0.5)\n",
+            'mine.py:5: rule "mine" can end without a verb; end it with: return HOLD',
+        ),
+        (
+            GOOD + "    state.buffer = 1.0\n    return reduce(0.5)\n",
+            "mine.py:7: state.buffer is written to, but is only told",
+        ),
+        (GOOD + "    return reduce(state.memory[-1])\n", "mine.py:7: state.memory is read from its end; use 0 to 7"),
     ],
 )
 def test_check_says_what_is_wrong_with_a_rule_file(source: str | None, what: str, refused: Refused) -> None:
@@ -128,6 +153,20 @@ def test_check_says_all_that_is_wrong_with_a_file_at_once(refused: Refused) -> N
     assert code == 7
     places = [Path(line.split(": ")[1]).name for line in lines]
     assert places == ["mine.py:7", "mine.py:7", "mine.py:13", "mine.py:13"]
+
+
+def test_a_rule_may_end_in_each_branch_of_a_condition(capsys: pytest.CaptureFixture[str]) -> None:
+    body = "    if state.buffer < 0.5:\n        return reduce(0.5)\n    else:\n        return reduce(0.25)\n"
+    Path("mine.py").write_text(GOOD + body)
+    assert run(["rules", "--check", "mine.py"]) == 0
+    assert "nothing is wrong" in capsys.readouterr().err
+
+
+def test_a_new_rule_takes_no_name_of_a_rule_that_comes_along(refused: Refused) -> None:
+    code, lines = refused("new", "rule", "deleverage")
+    assert code == 2
+    assert "deleverage: is the name of a rule that comes along; take another name" in lines[0]
+    assert not Path("strategies").exists()
 
 
 def test_check_passes_a_good_file(capsys: pytest.CaptureFixture[str]) -> None:
