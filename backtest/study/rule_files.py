@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import backtest
@@ -117,6 +117,34 @@ def resolve_rules(strategies: Iterable[StrategySpec], rules: dict[str, Rule], wh
     if problems:
         raise RuleError(*dict.fromkeys(problems))  # a sweep repeats them
     return resolved
+
+
+def require_layers(uses: Mapping[str, Uses], layers: Iterable[str], where: str) -> None:
+    """Raise RuleError for every rule that trades a hedge which the runs do not have: it would never get one."""
+    held = set(layers)
+    problems = [
+        Problem(f'{where}: rule "{rule.name}"', f'trades "{layer}", a hedge that is not there', _layer_remedy(layer))
+        for rule in {rule.name: rule for use in uses.values() for rule, _ in use}.values()
+        for layer in sorted(set(_traded(rule)) - held)
+    ]
+    if problems:
+        raise RuleError(*problems)
+
+
+def _layer_remedy(layer: str) -> str:
+    needed = " and" if layer == "opposite" else ", symbol and"
+    return f'add [[layer]] with use = "{layer}"{needed} leverage; for what-if: --layer'
+
+
+def _traded(rule: Rule) -> Iterator[str]:
+    """Give the hedges that a rule's function trades: they are written out in it."""
+    for node in _nodes(rule):
+        match node:
+            case ast.Call(ast.Name("trade"), [ast.Constant(str(layer)), *_]):
+                yield layer
+            case ast.Call(ast.Name("trade"), _, keywords):
+                values = [one.value for one in keywords if one.arg == "layer"]
+                yield from (value.value for value in values if isinstance(value, ast.Constant))
 
 
 def try_rules(rules: Iterable[Rule]) -> None:

@@ -43,7 +43,7 @@ from backtest.study.outside import Outside, outside_of
 from backtest.study.pools import BASKET, Pool, load_pool, pool_schedule, takes_pool
 from backtest.study.regime import entered, tags
 from backtest.study.regime_steps import Market as RegimeMarket
-from backtest.study.rule_files import load_rules, resolve_rules, try_rules
+from backtest.study.rule_files import load_rules, require_layers, resolve_rules, try_rules
 from backtest.study.scripts import draw_donors, play_back
 from backtest.units import E8
 from backtest.venues.rulebook import rulebook
@@ -177,6 +177,7 @@ def study_jobs(study: Study, where: str, *, tried: bool = True) -> list[Job]:
     """Find and compile the rules of a study, and list its jobs; rules are `tried` unless a debugger waits in them."""
     rules = load_rules()
     uses = resolve_rules(study.strategies, rules, where)
+    require_layers(uses, (layer.use for layer in study.form.layers), where)
     if tried:
         try_rules({rule.name: rule for use in uses.values() for rule, _ in use}.values())
     return list(jobs(study, uses))

@@ -47,7 +47,15 @@ def test_its_query_can_be_asked(tmp_path) -> None:
     rates = settlements(50)
     rates["funding_rate"] *= 10
     lake = put(put(Lake(tmp_path), KLINES, bars(400)), FUNDING, rates)
-    assert set(ask(lake, "sql", query=blocks("sql")[0]).value) == {0.0, 1.0}
+    alone = ask(lake, "sql", query=blocks("sql")[0])
+    assert set(alone.value) == {0.0, 1.0}
+    rates["funding_rate"] *= -1  # settled at the same moments
+    lake = put(
+        put(lake, KLINES._replace(symbol="ETHUSDT"), bars(400, seed=2)), FUNDING._replace(symbol="ETHUSDT"), rates
+    )
+    beside = ask(lake, "sql", query=blocks("sql")[0])
+    assert beside.available_ms.tolist() == alone.available_ms.tolist()
+    assert beside.value.tolist() == alone.value.tolist(), "another symbol changes nothing"
 
 
 def test_its_notebook_runs(tmp_path, monkeypatch) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from backtest.errors import RuleError
 from backtest.study.config import RuleSpec, StrategySpec, load_study
-from backtest.study.rule_files import load_rules, resolve_rules, shipped_folder
+from backtest.study.rule_files import load_rules, require_layers, resolve_rules, shipped_folder
 
 TRACKED = sorted((Path(__file__).parents[2] / "reports").glob("*/study.toml"))
 
@@ -44,3 +44,15 @@ def test_every_problem_is_named_once_though_a_sweep_repeats_it() -> None:
 
 def test_the_shipped_rules_are_there() -> None:
     assert {path.stem for path in shipped_folder().glob("*.py")} >= {"deleverage", "exit", "top_up"}
+
+
+def test_a_rule_that_trades_a_hedge_which_is_not_there_is_refused() -> None:
+    hedges = [strategy("a", RuleSpec("hedge_short", ())), strategy("b", RuleSpec("hedge_other", ()))]
+    uses = resolve_rules([*hedges, strategy("c", RuleSpec("exit", ()))], load_rules(), "s.toml")
+    require_layers(uses, ("opposite", "other"), "s.toml")
+    with pytest.raises(RuleError) as caught:
+        require_layers(uses, ("inverse",), "s.toml")
+    lines = [str(problem) for problem in caught.value.problems]
+    assert len(lines) == 2
+    assert 's.toml: rule "hedge_short": trades "opposite", a hedge that is not there; add [[layer]]' in lines[0]
+    assert 'use = "other", symbol and leverage' in lines[1]
