@@ -140,11 +140,11 @@ def _traded(rule: Rule) -> Iterator[str]:
     """Give the hedges that a rule's function trades: they are written out in it."""
     for node in _nodes(rule):
         match node:
-            case ast.Call(ast.Name("trade"), [ast.Constant(str(layer)), *_]):
-                yield layer
-            case ast.Call(ast.Name("trade"), _, keywords):
-                values = [one.value for one in keywords if one.arg == "layer"]
-                yield from (value.value for value in values if isinstance(value, ast.Constant))
+            case ast.Call(ast.Name("trade"), places, keywords):
+                named = [one.value for one in keywords if one.arg == "layer"]
+                for said in (*places[:1], *named):
+                    if isinstance(said, ast.Constant) and isinstance(said.value, str):
+                        yield said.value
 
 
 def try_rules(rules: Iterable[Rule]) -> None:

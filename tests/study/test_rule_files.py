@@ -8,7 +8,7 @@ import pytest
 
 from backtest.errors import RuleError
 from backtest.study.config import RuleSpec, StrategySpec, load_study
-from backtest.study.rule_files import load_rules, require_layers, resolve_rules, shipped_folder
+from backtest.study.rule_files import load_rule_file, load_rules, require_layers, resolve_rules, shipped_folder
 
 TRACKED = sorted((Path(__file__).parents[2] / "reports").glob("*/study.toml"))
 
@@ -56,3 +56,13 @@ def test_a_rule_that_trades_a_hedge_which_is_not_there_is_refused() -> None:
     assert len(lines) == 2
     assert 's.toml: rule "hedge_short": trades "opposite", a hedge that is not there; add [[layer]]' in lines[0]
     assert 'use = "other", symbol and leverage' in lines[1]
+
+
+@pytest.mark.parametrize("call", ['trade("inverse", 0.5)', 'trade(share=0.5, layer="inverse")'])
+def test_the_hedge_that_a_call_names_is_found(call: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    head = "from backtest import every_bar, rule, trade\n\n\n@rule(wake=every_bar())\ndef mine(state, p):\n"
+    path.write_text(f"{head}    return {call}\n")
+    [mine] = load_rule_file(path)
+    with pytest.raises(RuleError, match='rule "mine": trades "inverse"'):
+        require_layers({"a": ((mine, {}),)}, ("opposite",), "s.toml")
