@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backtest.cli.options import clock_option, day_option, duration_option, map_option, time_option, zone_option
+from backtest.cli.options import (
+    clock_option,
+    day_option,
+    duration_option,
+    map_option,
+    require_order,
+    time_option,
+    zone_option,
+)
 from backtest.cli.output import LAKE, Json, LakeFolder, note, print_table, say_json
 from backtest.units import time_text
 
@@ -46,6 +54,7 @@ def calendar(
         _print_kinds(lake, as_json=as_json)
         return
     first, last, known = time_option("--from", start), time_option("--to", stop), time_option("--as-of", as_of)
+    require_order(("--from", first), ("--to", last))
     announced: dict[tuple[str, int | None], int] = {}
     for said in known_events(kind, lake=lake):
         announced.setdefault((said.event_id, said.scheduled_ms), said.known_ms)

@@ -29,6 +29,12 @@ def time_option(option: str, text: str | None) -> int | None:
         raise UsageError.at(option, str(error)) from None
 
 
+def require_order(first: tuple[str, int | None], last: tuple[str, int | None]) -> None:
+    """Raise `UsageError` where a range, each end with its option, holds no moment."""
+    if first[1] is not None and last[1] is not None and first[1] >= last[1]:
+        raise UsageError.at(last[0], f"is not after {first[0]}", "give a later time")
+
+
 def day_option(option: str, text: str | None) -> dt.date | None:
     """Read a day. Raises `UsageError`."""
     try:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from backtest.cli.options import require_order
 from backtest.cli.output import LAKE, Json, LakeFolder, print_table, say, say_json
 from backtest.cli.rows import Form, FormOption, OutOption, give_rows
 from backtest.errors import UsageError
@@ -57,6 +58,7 @@ def signals(
     given = tuple(_setting(text) for text in settings or ())
     spec = SignalSpec(name, name, interval, given, "" if file is None else str(file))
     span = {"start_ms": _moment("--start", start), "stop_ms": _moment("--stop", stop)}
+    require_order(("--start", span["start_ms"]), ("--stop", span["stop_ms"]))
     found = compute(spec, Lake(lake), venue=venue, symbol=symbol, **span)
     give_rows(_rows(found), Form.json if as_json else form, out, SHOWN)
 

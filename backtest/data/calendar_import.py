@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,7 @@ from backtest.data.disk import sha256_file, write_atomic
 from backtest.errors import DataError, Problem, UsageError, did_you_mean
 
 # Names that files give to our columns.
+_KIND = re.compile("[a-z][a-z0-9_]{0,39}")
 _ALSO = {
     "scheduled": ("release_date", "date"),
     "period": ("reference_month", "reference_period"),
@@ -91,6 +93,8 @@ def import_calendar(root: Path, path: Path, options: CalendarOptions) -> Importe
     Raises `UsageError` for what the options leave out, `DataError` with every problem of the file; then nothing is
     written.
     """
+    if not _KIND.fullmatch(options.kind):
+        raise UsageError.at("--kind", f"{options.kind!r} is no name", 'use small letters, digits and _, such as "ppi"')
     place = root / FOLDER / f"{options.kind}.csv"
     stored = calendar_file(options.kind, root)
     before: list[Row] = [] if stored is None else [*calendar_rows(stored.name, _text(stored))]

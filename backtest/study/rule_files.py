@@ -14,6 +14,7 @@ from backtest.study.config import StrategySpec
 from backtest.user_code import run_file
 
 FOLDER = Path("strategies")
+_SIGNAL_WAKES = ("signal", "liq_atr_below")
 
 Use = tuple[Rule, dict[str, float | bool]]
 Uses = tuple[Use, ...]
@@ -134,6 +135,24 @@ def require_layers(uses: Mapping[str, Uses], layers: Iterable[str], where: str) 
 def _layer_remedy(layer: str) -> str:
     needed = " and" if layer == "opposite" else ", symbol and"
     return f'add [[layer]] with use = "{layer}"{needed} leverage; for what-if: --layer'
+
+
+def require_signals(uses: Mapping[str, Uses], defined: Iterable[str], where: str) -> None:
+    """Raise RuleError for every signal that a rule names and neither the program nor the study knows."""
+    from backtest.signals.registry import PRESETS, SIGNALS
+
+    known = {*PRESETS, *SIGNALS, *defined}
+    problems = [
+        Problem(
+            f'{where}: rule "{rule.name}"',
+            f'names the signal "{name}", which is not there; define it in [[signal]]',
+            did_you_mean(name, known),
+        )
+        for rule in {rule.name: rule for use in uses.values() for rule, _ in use}.values()
+        for name in sorted({*rule.signals, *(w.name for w in rule.wakes if w.kind in _SIGNAL_WAKES)} - known)
+    ]
+    if problems:
+        raise RuleError(*problems)
 
 
 def _traded(rule: Rule) -> Iterator[str]:

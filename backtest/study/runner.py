@@ -43,7 +43,7 @@ from backtest.study.outside import Outside, outside_of
 from backtest.study.pools import BASKET, Pool, load_pool, pool_schedule, takes_pool
 from backtest.study.regime import entered, tags
 from backtest.study.regime_steps import Market as RegimeMarket
-from backtest.study.rule_files import load_rules, require_layers, resolve_rules, try_rules
+from backtest.study.rule_files import load_rules, require_layers, require_signals, resolve_rules, try_rules
 from backtest.study.scripts import draw_donors, play_back
 from backtest.units import E8
 from backtest.venues.rulebook import rulebook
@@ -178,6 +178,7 @@ def study_jobs(study: Study, where: str, *, tried: bool = True) -> list[Job]:
     rules = load_rules()
     uses = resolve_rules(study.strategies, rules, where)
     require_layers(uses, (layer.use for layer in study.form.layers), where)
+    require_signals(uses, (signal.name for signal in study.signals), where)
     if tried:
         try_rules({rule.name: rule for use in uses.values() for rule, _ in use}.values())
     return list(jobs(study, uses))

@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow as pa
 
 from backtest.data.store import Lake
-from backtest.errors import UsageError
+from backtest.errors import UsageError, did_you_mean
 from backtest.study.config import Study, parse_study
 from backtest.study.facts import facts_of
 from backtest.study.jobs import BOTH, Job
-from backtest.study.naming import HOLD
+from backtest.study.naming import HOLD, REACTIONS
 from backtest.study.outcomes import ledger_tables, outcome_table
 from backtest.study.rerun import again, rerun
 from backtest.study.runner import SymbolData, load, run, study_jobs
@@ -144,8 +144,10 @@ def what_if(
     """Tell how a position fares under `hold`, and under the rules with each reaction, or with one.
 
     With `debug` a rule is called once for each of its wakes and for nothing else, so that a debugger can wait in it;
-    what margin would have saved the position is then not sought.
+    what margin would have saved the position is then not sought. Raises `UsageError` for what is no reaction.
     """
+    if reaction is not None and reaction not in REACTIONS:
+        raise UsageError.at("--reaction", f"{reaction!r} is no reaction", did_you_mean(reaction, REACTIONS))
     study = single_study(position, rules)
     wanted = (HOLD, STRATEGY)
     all_jobs = [

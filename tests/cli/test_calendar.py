@@ -67,3 +67,13 @@ def test_what_cannot_be_is_one_line(argv: list[str], code: int, what: str, refus
     found, lines = refused(*argv)
     assert (found, len(lines)) == (code, 1)
     assert what in lines[0]
+
+
+def test_a_range_without_a_moment_and_a_kind_without_a_name_are_refused(refused: Refused) -> None:
+    code, (line,) = refused("calendar", "fomc", "--from", "2024-02-01", "--to", "2024-01-01")
+    assert code == 2
+    assert "--to: is not after --from; give a later time" in line
+    Path("dates.csv").write_text(DATES)
+    code, (line,) = refused("data", "import-calendar", "dates.csv", "--kind", "P P", "--clock", "08:30", "--lead", "9d")
+    assert code == 2
+    assert "--kind: 'P P' is no name" in line

@@ -120,6 +120,13 @@ def test_a_hedged_position_is_told_with_and_without_its_hedge(lake: Path, capsys
     assert {story["margin_mode"] for story in json.loads(capsys.readouterr().out)} == {"cross"}
 
 
+def test_a_reaction_that_is_none_is_refused(lake: Path, refused: Refused) -> None:
+    position = ["--symbol", "BTCUSDT", "--side", "long", "--leverage", "20", "--on", "2023-01-01"]
+    code, (line,) = refused("what-if", *position, "--reaction", "next-open", "--lake", str(lake))
+    assert code == 2
+    assert 'did you mean "next_open"?' in line
+
+
 @pytest.mark.parametrize(
     ("layer", "code", "words"),
     [

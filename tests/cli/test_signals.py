@@ -82,6 +82,11 @@ def test_a_file_of_ones_own_is_listed_and_computed(capsys: pytest.CaptureFixture
         (["--symbol", "BTCUSDT"], 2, "--symbol: needs the name of a signal"),
         (["rsi", "--symbol", "BTCUSDT", "--set", "window"], 2, '--set: "window" sets nothing'),
         (["rsi", "--symbol", "BTCUSDT", "--set", "window=many"], 11, "window = 'many' is out of range"),
+        (
+            ["rsi", "--symbol", "BTCUSDT", "--start", "2024-01-02", "--stop", "2024-01-02"],
+            2,
+            "--stop: is not after --start",
+        ),
         (["rsi", "--symbol", "BTCUSDT", "--start", "then"], 2, "--start: 'then' is not a UTC date"),
         (["rsi", "--symbol", "BTCUSDT", "--lake", "nowhere"], 6, "has no binance klines BTCUSDT 1d"),
     ],

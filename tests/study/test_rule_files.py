@@ -8,7 +8,14 @@ import pytest
 
 from backtest.errors import RuleError
 from backtest.study.config import RuleSpec, StrategySpec, load_study
-from backtest.study.rule_files import load_rule_file, load_rules, require_layers, resolve_rules, shipped_folder
+from backtest.study.rule_files import (
+    load_rule_file,
+    load_rules,
+    require_layers,
+    require_signals,
+    resolve_rules,
+    shipped_folder,
+)
 
 TRACKED = sorted((Path(__file__).parents[2] / "reports").glob("*/study.toml"))
 
@@ -66,3 +73,21 @@ def test_the_hedge_that_a_call_names_is_found(call: str, tmp_path: Path) -> None
     [mine] = load_rule_file(path)
     with pytest.raises(RuleError, match='rule "mine": trades "inverse"'):
         require_layers({"a": ((mine, {}),)}, ("opposite",), "s.toml")
+
+
+def test_a_signal_that_nobody_defines_is_refused_with_the_rule_that_names_it(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from backtest import HOLD, liq_distance_below, rule, signal\n\n\n"
+        '@rule(wake=signal("breakout") | liq_distance_below(2.0, "atr"), signals=("vol_30",))\n'
+        "def mine(state, p):\n    return HOLD\n"
+    )
+    [mine] = load_rule_file(path)
+    uses = {"a": ((mine, {}),), "b": ((mine, {}),)}
+    require_signals(uses, ("breakout", "vol_30"), "s.toml")
+    with pytest.raises(RuleError) as caught:
+        require_signals(uses, (), "s.toml")
+    lines = [str(problem) for problem in caught.value.problems]
+    assert len(lines) == 2
+    assert 's.toml: rule "mine": names the signal "breakout", which is not there; define it in [[signal]]' in lines[0]
+    assert 'did you mean "vol_30d"?' in lines[1]
