@@ -18,8 +18,9 @@ from backtest.analysis.money import Money, account
 from backtest.data.sources import synthetic
 from backtest.data.store import Lake
 from backtest.study.config import parse_study
-from backtest.study.rule_files import load_rules
-from backtest.study.runner import load, run, study_jobs
+from backtest.study.jobs import jobs
+from backtest.study.rule_files import load_rules, resolve_rules, try_rules
+from backtest.study.runner import load, run
 from backtest.units import HOUR_MS
 
 
@@ -50,7 +51,10 @@ def replay_once(**more: object) -> None:
     with tempfile.TemporaryDirectory() as folder:
         lake = Lake(Path(folder))
         synthetic.write(lake, synthetic.generate(1, symbols=study.market.symbols, days=3))
-        run(study, load(study, lake), _Nowhere(), study_jobs(study, "warm"), "warm")
+        rules = load_rules()
+        try_rules(rules.values())
+        uses = resolve_rules(study.strategies, rules, "warm")  # hedges too: refused by the venue, and compiled
+        run(study, load(study, lake), _Nowhere(), list(jobs(study, uses)), "warm")
 
 
 def warm() -> None:

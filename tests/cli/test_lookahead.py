@@ -32,7 +32,11 @@ def _few_cuts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_shipped_rule_sees_the_future(lake: Lake) -> None:
-    strategies = [{"name": name.replace("_", "-"), "rules": [{"use": name}]} for name in load_rules()]
+    strategies = [
+        {"name": name.replace("_", "-"), "rules": [{"use": name}]}
+        for name in load_rules()
+        if not name.startswith("hedge_")
+    ]
     study = small_study(strategies=strategies)
     seen = lookahead(study, lake, study_jobs(study, "small"))
     assert seen.changed == ()
