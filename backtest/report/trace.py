@@ -17,13 +17,15 @@ if TYPE_CHECKING:
 POINTS_MAX = 1_500
 # How rows are joined when a run has more than a chart can show: extremes stay extremes.
 _JOIN = {"mark_high": np.fmax, "mark_low": np.fmin, "margin_ratio": np.fmax, "buffer": np.fmin}
+PRICE_SAID = " and the price at which the position is liquidated"
 DAYS_BEFORE = 4  # of a crash chart, before the liquidation
 
 
 def trace_figure(trace: pa.Table, liquidated: bool) -> Figure:
     """Draw the life of one run in three panels over one time axis; mark its end where it was `liquidated` whole."""
     rows = _thinned(trace)
-    data = _price_lines(rows) + ([_end(rows)] if liquidated else [])
+    has_price = not np.isnan(rows["liquidation_price"]).all()  # several legs have no one price
+    data = _price_lines(rows, has_price) + ([_end(rows, has_price)] if liquidated else [])
     data += _margin_lines(rows)
     data += [
         _line(rows, "equity", "equity", "--series-1", "y3"),
@@ -40,7 +42,7 @@ def trace_figure(trace: pa.Table, liquidated: bool) -> Figure:
         "hovermode": "x unified",
     }
     caption = (
-        "Top: mark price (band: low to high of each bar) and the price at which the position is liquidated. Middle: "
+        f"Top: mark price (band: low to high of each bar){PRICE_SAID if has_price else ''}. Middle: "
         "the margin ratio, maintenance margin over equity, at 1 of which the venue takes the position, and the buffer, "
         "which is then 0. Bottom: equity falling to maintenance."
     )
@@ -71,20 +73,22 @@ def _crash_figure(order: int, told: Told) -> Figure:
     return Figure(f"crash-{order}", told.title, caption, data, layout, 400)
 
 
-def _price_lines(rows: dict[str, Any]) -> list[Trace]:
+def _price_lines(rows: dict[str, Any], has_price: bool = True) -> list[Trace]:
     band = {"type": "scatter", "mode": "lines", "x": times(rows["time_ms"]), "yaxis": "y", "hoverinfo": "skip",
             "showlegend": False, "line": {"width": 0, "color": "--muted"}}  # fmt: skip
     return [
         band | {"y": rounded(rows["mark_low"])},
         band | {"y": rounded(rows["mark_high"]), "fill": "tonexty", "fillcolor": "--band"},
         _line(rows, "mark_open", "mark", "--ink", "y", shape="linear"),
-        _line(rows, "liquidation_price", "liquidation price", "--danger", "y"),
+        *([_line(rows, "liquidation_price", "liquidation price", "--danger", "y")] if has_price else []),
     ]
 
 
-def _end(rows: dict[str, Any]) -> Trace:
-    return {"type": "scatter", "mode": "markers", "name": "liquidated", "x": times(rows["time_ms"][-1:]), "yaxis": "y",
-            "y": rounded(rows["liquidation_price"][-1:]),
+def _end(rows: dict[str, Any], has_price: bool = True) -> Trace:
+    """Mark the end at the liquidation price, or on the equity where there is none."""
+    column, axis = ("liquidation_price", "y") if has_price else ("equity", "y3")
+    return {"type": "scatter", "mode": "markers", "name": "liquidated", "x": times(rows["time_ms"][-1:]), "yaxis": axis,
+            "y": rounded(rows[column][-1:]),
             "marker": {"color": "--danger", "size": 9, "symbol": "x"}}  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from backtest.units import e8_text, time_text
 ACCOUNTS = {"margin": "the account"}
 CERTAINTY = {
     "certain": "certain: it does not need the extremes of several marks to have come together",
-    "possible": "possible: not with opens and closes alone, it needs the extremes of the marks together",
+    "possible": "possible: not with opens and closes alone, it needs the extremes as assumed in a bar",
 }
 
 

@@ -172,3 +172,16 @@ def test_the_best_strategy_is_the_one_that_saves_most(model: Model) -> None:
 def test_only_a_liquidated_run_is_marked_so(liquidated: bool) -> None:
     drawn = trace_figure(sample.trace(), liquidated)
     assert ("liquidated" in [line.get("name") for line in drawn.data]) is liquidated
+
+
+def test_a_run_without_one_liquidation_price_draws_none_and_ends_on_its_equity() -> None:
+    trace = sample.trace()
+    place = trace.column_names.index("liquidation_price")
+    legs = trace.set_column(place, "liquidation_price", pa.array([float("nan")] * trace.num_rows))
+    drawn = trace_figure(legs, liquidated=True)
+    assert "liquidation price" not in [line.get("name") for line in drawn.data]
+    (end,) = [line for line in drawn.data if line.get("name") == "liquidated"]
+    assert (end["yaxis"], len(end["y"])) == ("y3", 1)
+    assert end["y"][0] == pytest.approx(trace["equity"][-1].as_py(), rel=1e-4)
+    assert "is liquidated" not in drawn.caption
+    assert "is liquidated" in trace_figure(trace, liquidated=True).caption
