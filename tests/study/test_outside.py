@@ -171,3 +171,9 @@ def test_runs_opened_at_a_signal_are_those_of_the_oracle(lake: Lake) -> None:
 def test_a_signal_and_a_schedule_do_not_go_together(lake: Lake) -> None:
     with pytest.raises(StudyError, match="every"):
         opened(lake, every="24h")
+
+
+def test_a_file_of_signals_that_is_wrong_is_named_with_the_key() -> None:
+    wrong = [{"name": "mine", "use": "breakout", "file": "nowhere.py"}]
+    with pytest.raises(StudyError, match=r"signal\[1\]\.file: nowhere\.py: cannot be read"):
+        small_study(signal=wrong)
