@@ -69,6 +69,8 @@ def calendar(
     rows = [(e.event_id, e.period, _due(e), time_text(since), e.status, e.knowledge, e.source) for e, since in events]
     headings = ("event", "period", "due, UTC", "date known since", "status", "how known", "source")
     print_table(headings, rows, align="l")
+    if not rows:
+        note("none; outside the range of a calendar nothing is known of its events, see: backtest calendar")
 
 
 def _print_kinds(lake: Path, *, as_json: bool) -> None:

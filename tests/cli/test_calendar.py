@@ -77,3 +77,10 @@ def test_a_range_without_a_moment_and_a_kind_without_a_name_are_refused(refused:
     code, (line,) = refused("data", "import-calendar", "dates.csv", "--kind", "P P", "--clock", "08:30", "--lead", "9d")
     assert code == 2
     assert "--kind: 'P P' is no name" in line
+
+
+def test_a_range_outside_the_calendar_says_that_nothing_is_known(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["calendar", "fomc", "--from", "2040-01-01"]) == 0
+    assert "outside the range of a calendar nothing is known" in capsys.readouterr().err
+    assert run(["calendar", "fomc", "--from", "2024-01-01"]) == 0
+    assert capsys.readouterr().err == ""
