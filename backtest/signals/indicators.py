@@ -6,6 +6,7 @@ usual windows it is under 1e-5 at the first bar that is given here, the 251st, a
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,9 @@ from backtest.signals.inputs import CLOSE
 from backtest.signals.kinds import signal
 from backtest.signals.settings import Setting, number, whole
 from backtest.signals.spec import Floats
+
+# vectorbt hands lists to functions that numba compiles at their first call
+warnings.filterwarnings("ignore", r"\s*Encountered the use of a type that is scheduled for deprecation")
 
 if TYPE_CHECKING:
     import pandas as pd
