@@ -98,16 +98,21 @@ def numbers(story: Story) -> dict[str, str]:
     }
 
 
-def narrate(story: Story) -> Iterator[str]:
-    """Tell a story line by line."""
-    outcome = story.outcome
+def heading(outcome: Mapping[str, Any], margin_mode: str) -> Iterator[str]:
+    """Tell what a run is, and all there is to tell of a refused one."""
     yield f"Run {outcome['run_id']}"
     yield (
-        f"{outcome['side']} {outcome['symbol']} on {outcome['venue']}, {outcome['leverage']:g}x {story.margin_mode}; "
+        f"{outcome['side']} {outcome['symbol']} on {outcome['venue']}, {outcome['leverage']:g}x {margin_mode}; "
         f"{outcome['strategy']} {outcome['params']}, {REACTIONS[outcome['reaction']]}."
     )
     if outcome["exit_reason"] == "refused":
         yield f"{time_text(outcome['entry_ms'])}  the entry is refused: {REFUSALS[outcome['refusal']]}."
+
+
+def narrate(story: Story) -> Iterator[str]:
+    """Tell a story line by line."""
+    yield from heading(story.outcome, story.margin_mode)
+    if story.outcome["exit_reason"] == "refused":
         return
     told = False
     for event in story.events:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from backtest.study.narrate import CAUSES, ENDS, INDENT, KINDS, REACTIONS, REFUSALS, TITLES, asked_line
+from backtest.study.narrate import CAUSES, ENDS, INDENT, KINDS, TITLES, asked_line, heading
 from backtest.study.pool_story import CollateralFigures, LegFigures, PoolEvent, PoolStory, UnitFigures
 from backtest.units import e8_text, time_text
 
@@ -55,14 +55,8 @@ def pool_numbers(story: PoolStory) -> dict[str, str]:
 
 def narrate_pool(story: PoolStory) -> Iterator[str]:
     """Tell a story line by line."""
-    outcome = story.outcome
-    yield f"Run {outcome['run_id']}"
-    yield (
-        f"{outcome['side']} {outcome['symbol']} on {outcome['venue']}, {outcome['leverage']:g}x {story.margin_mode}; "
-        f"{outcome['strategy']} {outcome['params']}, {REACTIONS[outcome['reaction']]}."
-    )
-    if outcome["exit_reason"] == "refused":
-        yield f"{time_text(outcome['entry_ms'])}  the entry is refused: {REFUSALS[outcome['refusal']]}."
+    yield from heading(story.outcome, story.margin_mode)
+    if story.outcome["exit_reason"] == "refused":
         return
     for event in story.events:
         yield from _event(story, event)
