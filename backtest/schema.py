@@ -107,8 +107,25 @@ SERIES = Table(
     ("time_ms", "available_ms"),
     "any dated series: an index, a rate, breadth, a macro release",
 )
-LAKE_TABLES = {t.name: t for t in (KLINES, MARK_PRICE, INDEX_PRICE, PREMIUM_INDEX, FUNDING_RATE, SERIES)}
-BAR_TABLES = ("klines", "mark_price", "index_price", "premium_index")
+_PER_UNIT = "in quote per unit"
+ASSET_MARKS = Table(
+    "asset_marks",
+    (
+        Column("time_ms", "int64", "bar open, UTC"),
+        Column("open", "float64", _PER_UNIT),
+        Column("high", "float64", _PER_UNIT),
+        Column("low", "float64", _PER_UNIT),
+        Column("close", "float64", _PER_UNIT),
+        Column("initial_margin", "float64", f"{_PER_UNIT}; in force from the open on"),
+        Column("maintenance_margin", "float64", f"{_PER_UNIT}; in force from the open on"),
+        Column("available_ms", "int64", "when the bar is known: open + interval"),
+    ),
+    ("time_ms",),
+    "what a valued asset (an option, a future, a share of a pool) is worth and needs; the partition `symbol` names it",
+)
+LAKE_TABLES = {t.name: t for t in (KLINES, MARK_PRICE, INDEX_PRICE, PREMIUM_INDEX, FUNDING_RATE, SERIES, ASSET_MARKS)}
+BAR_TABLES = ("klines", "mark_price", "index_price", "premium_index")  # bars that a venue publishes of a symbol
+INTERVAL_TABLES = (*BAR_TABLES, "asset_marks")  # whose rows are bars of one length
 
 # --- the ledger ----------------------------------------------------------------------------------------------------
 

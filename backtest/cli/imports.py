@@ -23,8 +23,8 @@ def import_(
     ],
     lake: LakeFolder = LAKE,
     venue: Annotated[str | None, typer.Option(help="Venue, where the file does not say: binance, bybit, …")] = None,
-    table: Annotated[str | None, typer.Option(help="klines, mark_price, index_price, funding_rate, series, …")] = None,
-    symbol: Annotated[str | None, typer.Option(help="Symbol, such as BTCUSDT.")] = None,
+    table: Annotated[str | None, typer.Option(help="klines, mark_price, funding_rate, series, asset_marks, …")] = None,
+    symbol: Annotated[str | None, typer.Option(help="Symbol, such as BTCUSDT, or the name of a valued asset.")] = None,
     interval: Annotated[str | None, typer.Option(help="Length of a bar, such as 1h; event for other tables.")] = None,
     map_: Annotated[
         list[str] | None,
@@ -90,6 +90,7 @@ def register(app: typer.Typer) -> None:
 def _import(paths: Sequence[Path], lake: Path, options: ImportOptions, seen: str | None, *, as_json: bool) -> None:
     """Import what can be imported; then tell all problems of the rest."""
     from backtest.data.imports import import_path
+    from backtest.data.readers import columns_taken
     from backtest.data.snapshots import is_tier_file
     from backtest.data.store import Lake
 
@@ -101,6 +102,8 @@ def _import(paths: Sequence[Path], lake: Path, options: ImportOptions, seen: str
                 _import_tiers(lake, path, options.venue, seen)
                 continue
             report = import_path(Lake(lake), path, options, results.extend)
+            if taken := columns_taken(path, options):
+                note(f"{path.name}: {', '.join(taken)}")
         except BacktestError as error:
             errors.append(error)
         else:

@@ -90,6 +90,16 @@ def bad_prices(price: Floats) -> Ints:
     return np.flatnonzero(~((price >= PRICE_MIN) & (price < PRICE_MAX)))
 
 
+def bad_values(value: Floats) -> Ints:
+    """Marks and margins of a valued asset that are missing, negative, or outside what is exact at 1e-8."""
+    return np.flatnonzero(~((value >= 0) & (value < PRICE_MAX)))
+
+
+def too_many_decimals(value: Floats) -> Ints:
+    """Values that are no multiple of 1e-8; from 9e7 on no double can show it."""
+    return np.flatnonzero((np.rint(value * 1e8) / 1e8 != value) & (np.abs(value) < 9e7))
+
+
 def bad_numbers(values: Floats, limit: float) -> Ints:
     """Values that are missing, not finite, or at least `limit` in size."""
     return np.flatnonzero(~(np.abs(values) < limit))

@@ -20,7 +20,7 @@ from backtest.data.disk import sha256_file
 from backtest.data.manifest import Dataset, Entry
 from backtest.data.snapshots import read_snapshot, snapshots
 from backtest.data.store import Lake
-from backtest.schema import BAR_TABLES
+from backtest.schema import INTERVAL_TABLES
 from backtest.units import MINUTE_MS, duration_ms, time_ms
 
 Row = dict[str, object]
@@ -128,10 +128,10 @@ def _gaps(lake: Lake) -> Iterator[Row]:
 
 def _holes(lake: Lake, dataset: Dataset) -> Iterator[tuple[int, int, int]]:
     """Give first and last missing time of each hole, and how many rows: bars, or settlements of funding."""
-    if dataset.table not in (*BAR_TABLES, "funding_rate"):
+    if dataset.table not in (*INTERVAL_TABLES, "funding_rate"):
         return
     time = lake.read(dataset, columns=[])[dataset.schema.key[0]].to_numpy()
-    if dataset.table in BAR_TABLES:
+    if dataset.table in INTERVAL_TABLES:
         interval_ms = duration_ms(dataset.interval)
         first, last = detect.gaps(time, interval_ms)
         counts = (last - first) // interval_ms + 1

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from backtest.data.disk import sha256_bytes, write_atomic
 from backtest.errors import IntegrityError, Problem, UsageError, did_you_mean
-from backtest.schema import LAKE_TABLES, Table
+from backtest.schema import INTERVAL_TABLES, LAKE_TABLES, Table
 from backtest.units import MINUTE_MS, duration_ms
 
 MANIFEST = "manifest.json"
@@ -57,7 +57,7 @@ class Dataset(NamedTuple):
         ]
         if self.table not in LAKE_TABLES:
             problems.append(Problem(str(self), f"no table {self.table!r}", did_you_mean(self.table, LAKE_TABLES)))
-        elif (self.interval == EVENT) == ("open_time_ms" in self.schema.names):
+        elif (self.interval == EVENT) == (self.table in INTERVAL_TABLES):
             problems.append(Problem(str(self), f"interval {self.interval!r} does not fit table {self.table}"))
         elif self.interval != EVENT:
             try:

@@ -115,6 +115,8 @@ def _make_view(
         table = LAKE_TABLES[name]
         paths = [lake.verified(entry) for dataset in lake.datasets() for entry in _entries(lake, dataset, name)]
         selected = ["venue", "symbol", "interval"]
+        if name == "asset_marks":
+            selected.append("symbol AS asset")
         typed = "hive_types = {'venue': VARCHAR, 'symbol': VARCHAR, 'interval': VARCHAR}"
     elif name in RESULT_TABLES and report_dir is not None:
         table = RESULT_TABLES[name]
@@ -127,7 +129,7 @@ def _make_view(
     else:
         return []  # a name of the SQL itself, or unknown: DuckDB says so
     if not paths:
-        fields = [pa.field(column, pa.string()) for column in selected]
+        fields = [pa.field(column, pa.string()) for column in ("venue", "symbol", "interval")]
         database.register("nothing", pa.schema([*fields, *table.arrow()]).empty_table())
         source = "nothing"
     else:

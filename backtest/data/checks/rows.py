@@ -10,7 +10,7 @@ from backtest.data import detect
 from backtest.data.checks.finding import Finding, Sheet, rows_finding
 from backtest.data.checks.series import check_holidays, check_series
 from backtest.data.detect import Prices
-from backtest.data.sources.rows import PRICE_TABLES
+from backtest.data.sources.rows import MARGIN_COLUMNS, PRICE_TABLES
 from backtest.schema import BAR_TABLES
 from backtest.units import DAY_MS, HOUR_MS, MINUTE_MS, duration_ms, duration_text, time_text
 
@@ -30,6 +30,8 @@ def check_sheet(sheet: Sheet, now_ms: int | None = None) -> list[Finding]:
     sheet = in_order(sheet)
     if sheet.dataset.table in BAR_TABLES:
         findings += [*_check_grid(sheet), *_check_prices(sheet)]
+    elif sheet.dataset.table == "asset_marks":
+        findings += [*_check_grid(sheet), *_check_marks(sheet)]
     elif sheet.dataset.table == "funding_rate":
         findings += _check_funding(sheet)
     else:
@@ -74,7 +76,10 @@ def _check_grid(sheet: Sheet) -> Iterator[Finding]:
     for start, stop in zip(first.tolist(), last.tolist(), strict=True):
         missing = (stop - start) // interval_ms + 1
         what = f"{missing} bars are missing, until {time_text(stop)}"
-        yield Finding("warning", sheet.where, what, start, missing, "import them, or let the study flag the gap")
+        remedy = "import them, or let the study flag the gap"
+        if sheet.dataset.table == "asset_marks":
+            remedy = "import them: until then the last close and margins before them stand in"
+        yield Finding("warning", sheet.where, what, start, missing, remedy)
     odd = detect.off_grid(sheet.time_ms, interval_ms)
     if odd.size:
         yield rows_finding(
@@ -129,6 +134,27 @@ def _check_prices(sheet: Sheet) -> Iterator[Finding]:
             yield rows_finding(
                 sheet, "note", flat, "bars are flat without volume", "an outage or no trade; mark still moves"
             )
+
+
+def _check_marks(sheet: Sheet) -> Iterator[Finding]:
+    """Check what a valued asset is worth and needs."""
+    for name in (*Prices._fields, *MARGIN_COLUMNS):
+        bad = detect.bad_values(sheet.values[name])
+        if bad.size:
+            yield rows_finding(
+                sheet, "error", bad, f"{name} is missing, negative or out of range", "correct the source"
+            )
+        fine = detect.too_many_decimals(sheet.values[name])
+        if fine.size:
+            what = f"{name} has more than 8 decimals"
+            yield rows_finding(sheet, "note", fine, what, "a replay takes it rounded to 1e-8, half to even")
+    contradictions = detect.ohlc_contradictions(sheet.prices)
+    if contradictions.size:
+        yield rows_finding(sheet, "error", contradictions, "bars contradict themselves", "correct or remove them")
+    initial, maintenance = (sheet.values[name] for name in MARGIN_COLUMNS)
+    over = np.flatnonzero(maintenance > initial)
+    if over.size:
+        yield rows_finding(sheet, "error", over, "maintenance margin is over initial margin", "correct the margins")
 
 
 def _check_funding(sheet: Sheet) -> Iterator[Finding]:

@@ -32,9 +32,9 @@ from backtest.data.sources.columns import (
     read_feather,
     read_parquet,
 )
-from backtest.data.sources.rows import ImportOptions, Rows
+from backtest.data.sources.rows import MARGIN_COLUMNS, ImportOptions, Rows
 from backtest.errors import DataError, Problem, UsageError, did_you_mean
-from backtest.schema import BAR_TABLES, LAKE_TABLES, Table
+from backtest.schema import INTERVAL_TABLES, LAKE_TABLES, Table
 from backtest.units import DAY_MS, duration_text, time_text
 
 Loader = Callable[[Sequence[str]], pa.Table]
@@ -74,10 +74,20 @@ def read(path: Path, options: ImportOptions) -> list[Rows]:
         values["available_ms"] = _at_clock(path, own, known_ms, options).astype(np.float64)
     rows = Rows(path, Dataset(options.venue or "", table.name, options.symbol or "", EVENT), time, values, unit)
     split = _by_symbol(rows, data[columns["symbol"]]) if "symbol" in columns else [rows]
-    if table.name not in BAR_TABLES:
+    if table.name not in INTERVAL_TABLES:
         return split
     interval = options.interval or _interval(path, split, unit)
     return [replace(part, dataset=part.dataset._replace(interval=interval).check()) for part in split]
+
+
+def taken(path: Path, options: ImportOptions) -> list[str]:
+    """Say which column of a file each column of its table is read from, or which number stands in every row of it."""
+    names, _ = open_table(path, options.header)
+    found = _columns(path, _said(path, options), names, options)
+    return [
+        name if name == own else f"{name} from {own}" if own in names else f"{name} = {own}"
+        for name, own in found.items()
+    ]
 
 
 def _at_clock(path: Path, column: str, known_ms: Ints, options: ImportOptions) -> Ints:
@@ -144,20 +154,24 @@ def _check_text(path: Path, content: bytes) -> None:
 def _columns(path: Path, table: Table, names: Sequence[str], options: ImportOptions) -> dict[str, str]:
     """Settle which column of the file each column of the table comes from."""
     own = [name for name in table.names if name not in table.key]
+    also, given = _ALSO, options.columns
+    if table.name == "asset_marks":  # what other tables call a symbol is an asset here
+        also = _ALSO | {"symbol": ("asset",)}
+        given = {"symbol" if name == "asset" else name: column for name, column in given.items()}
     known = ("time", "symbol", *own, *(("available_ms",) if table.name == "series" else ()))
     needed = ["time", *(column.name for column in table.columns if column.name in own and not column.null)]
     problems = [
         Problem(path.name, f"the map names {name!r}, which {table.name} does not have", did_you_mean(name, known))
-        for name in options.columns
+        for name in given
         if name not in known
     ]
     found = {
         name: column if name in table.names and _is_number(column) else pick(path.name, column, names)
-        for name, column in options.columns.items()
+        for name, column in given.items()
     }
     plain = {re.sub(r"[ _]", "", name).lower(): name for name in reversed(names)}
     for name in known:
-        spellings = (re.sub("_", "", name), *_ALSO.get(name, ()))
+        spellings = (re.sub("_", "", name), *also.get(name, ()))
         match = next((plain[spelling] for spelling in spellings if spelling in plain), None)
         if name not in found and match is not None and not (name == "symbol" and options.symbol):
             found[name] = match
@@ -166,6 +180,8 @@ def _columns(path: Path, table: Table, names: Sequence[str], options: ImportOpti
         found.pop("available_ms", None)
     elif "available_ms" in needed:
         needed.remove("available_ms")
+    if table.name == "asset_marks":  # what is paid in full needs no margin
+        found |= {name: "0" for name in MARGIN_COLUMNS if name not in found}
     if "symbol" not in found and not options.symbol:
         problems.append(
             Problem(
@@ -199,7 +215,7 @@ def _by_symbol(rows: Rows, symbols: pa.ChunkedArray) -> list[Rows]:
     parts = []
     for index in np.split(order, borders):
         name = str(symbols[int(index[0])])
-        plain = name if rows.dataset.table == "series" else re.sub(r"[-/]", "", name.split(":")[0])
+        plain = name if rows.dataset.table in ("series", "asset_marks") else re.sub(r"[-/]", "", name.split(":")[0])
         parts.append(rows.take(index, symbol=plain))
     return parts
 

@@ -18,9 +18,9 @@ from backtest.data.detect import Floats, Ints
 from backtest.data.manifest import EVENT, Dataset
 from backtest.data.sources.columns import as_floats, as_times
 from backtest.data.sources.generic import open_table
-from backtest.data.sources.rows import PRICE_COLUMNS, Rows
+from backtest.data.sources.rows import MARGIN_COLUMNS, PRICE_COLUMNS, Rows
 from backtest.errors import DataError, Problem
-from backtest.units import duration_text, time_ms
+from backtest.units import DAY_MS, duration_text, time_ms
 
 UNKNOWN = "unknown"
 VENUES = ("binance", "bybit", "gate", "htx", "kucoin", "mexc", "dydx", "deribit", "cboe")
@@ -58,6 +58,8 @@ def read(path: Path) -> list[Rows]:
     period = next((plain[name] for name in _PERIODS if name in plain), None)
     numbers = {name: _numbers(data[name]) for name in names if name not in (stamp, period)}
     values = {name: column for name, column in numbers.items() if column is not None}
+    if "asset" in plain and {plain.get(name) for name in PRICE_COLUMNS} <= values.keys():
+        return _assets(path, time, unit, plain, data)
     symbols = plain.get("symbol") or plain.get("instrumentname")
     if period is not None:  # a calendar of releases: the row speaks of a period, and was known on a date
         about, _ = _times(path, period, data)
@@ -86,6 +88,27 @@ def _chain(path: Path, plain: dict[str, str], data: pa.Table) -> list[Rows]:
     ]
 
 
+def _assets(path: Path, time: Ints, unit: str, plain: dict[str, str], data: pa.Table) -> list[Rows]:
+    """Read the marks of each valued asset of a file; margins that are not there are 0."""
+    columns = {name: plain.get(name.replace("_", "")) for name in (*PRICE_COLUMNS, *MARGIN_COLUMNS)}
+    values = {
+        name: np.zeros(len(time)) if own is None else as_floats(path.name, own, data[own])
+        for name, own in columns.items()
+    }
+    named = np.array(data[plain["asset"]].to_pylist(), object)
+    places = {str(asset): np.flatnonzero(named == asset) for asset in dict.fromkeys(named.tolist())}
+    step = detect.usual_step(time[max(places.values(), key=len)]) or DAY_MS
+    interval = duration_text(_to_ms(step, unit))
+    return [
+        Rows(path, Dataset(venue_of(path), "asset_marks", asset, interval), time, values, unit, f" {asset}").take(rows)
+        for asset, rows in places.items()
+    ]
+
+
+def _to_ms(step: int, unit: str) -> int:
+    return step * {"s": 1000, "ms": 1}.get(unit, 1) // {"us": 1000, "ns": 1_000_000}.get(unit, 1)
+
+
 def _tables(path: Path, time: Ints, unit: str, plain: dict[str, str], values: dict[str, Floats]) -> Sequence[Rows]:
     venue, symbol = venue_of(path), symbol_of(path)
     if "fundingrate" in plain:
@@ -94,8 +117,7 @@ def _tables(path: Path, time: Ints, unit: str, plain: dict[str, str], values: di
     found = []
     bars = {name: values[plain[name]] for name in (*PRICE_COLUMNS, "volume") if plain.get(name) in values}
     if set(bars) >= set(PRICE_COLUMNS):
-        step = detect.usual_step(time) or 86_400_000
-        interval = duration_text(step * {"s": 1000, "ms": 1}.get(unit, 1) // {"us": 1000, "ns": 1_000_000}.get(unit, 1))
+        interval = duration_text(_to_ms(detect.usual_step(time) or DAY_MS, unit))
         found.append(Rows(path, Dataset(venue, "klines", symbol, interval), time, bars, unit))
         used = {plain[name] for name in bars} | {name for name in values if plain.get("settle") != name}
         values = {name: column for name, column in values.items() if name not in used}

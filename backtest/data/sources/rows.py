@@ -19,12 +19,13 @@ from backtest.data import detect
 from backtest.data.detect import Floats, Ints, Prices
 from backtest.data.manifest import Dataset
 from backtest.errors import Problem, UsageError
-from backtest.schema import BAR_TABLES
+from backtest.schema import INTERVAL_TABLES
 from backtest.units import duration_text, time_text
 
 # Prices of these tables are positive; a premium may be negative.
 PRICE_TABLES = ("klines", "mark_price", "index_price")
 PRICE_COLUMNS = Prices._fields
+MARGIN_COLUMNS = ("initial_margin", "maintenance_margin")
 _TO_MS = {"s": (1000, 1), "ms": (1, 1), "us": (1, 1000), "ns": (1, 1_000_000)}
 
 
@@ -94,7 +95,9 @@ def settle(rows: Rows, options: ImportOptions) -> tuple[Rows, list[Problem]]:
         return rows, [Problem(_where(rows, at), f"time {rows.time[at]} {rows.time_unit} is not a whole millisecond")]
     time_ms = rows.time * times // over - options.utc_offset_ms
     scaled = {
-        name: column * options.scale if name in (*PRICE_COLUMNS, "value") and options.scale != 1 else column
+        name: column * options.scale
+        if name in (*PRICE_COLUMNS, *MARGIN_COLUMNS, "value") and options.scale != 1
+        else column
         for name, column in rows.values.items()
     }
     rows = replace(rows, time=time_ms, values=scaled, time_unit="ms")
@@ -107,7 +110,7 @@ def settle(rows: Rows, options: ImportOptions) -> tuple[Rows, list[Problem]]:
         keep &= rows.time < options.stop_ms
     if options.drop_empty:
         keep &= ~np.isnan(rows.values["value" if "value" in rows.values else "open"])
-    if options.drop_last and rows.dataset.table in BAR_TABLES and keep.any():
+    if options.drop_last and rows.dataset.table in INTERVAL_TABLES and keep.any():
         keep[np.flatnonzero(keep)[-1]] = False
     return (rows if keep.all() else rows.take(np.flatnonzero(keep))), []
 
@@ -183,12 +186,14 @@ def _order_problems(rows: Rows) -> Iterator[Problem]:
 
 def _value_problems(rows: Rows) -> Iterator[Problem]:
     table, values = rows.dataset.table, rows.values
-    for name in (name for name in PRICE_COLUMNS if name in values):
+    if table == "asset_marks":
+        yield from _asset_problems(rows)
+    for name in (name for name in PRICE_COLUMNS if name in values and table != "asset_marks"):
         bad = detect.bad_prices(values[name]) if table in PRICE_TABLES else detect.bad_numbers(values[name], 1e3)
         if bad.size:
             remedy = "a price is a number over 0 and under 9e10" if table in PRICE_TABLES else "a premium is a fraction"
             yield _problem(rows, bad, f"{name} is {values[name][bad[0]]}", remedy)
-    if table in BAR_TABLES:
+    if table in INTERVAL_TABLES:
         wrong = detect.ohlc_contradictions(Prices(*(values[name] for name in PRICE_COLUMNS)))
         if wrong.size:
             bar = ", ".join(f"{name} {values[name][wrong[0]]}" for name in PRICE_COLUMNS)
@@ -202,6 +207,18 @@ def _value_problems(rows: Rows) -> Iterator[Problem]:
         if bad.size:
             remedy = "a rate is a fraction, 0.0001 for 0.01 %" if name == "funding_rate" else "drop empty rows"
             yield _problem(rows, bad, f"{name} is {values[name][bad[0]]}", remedy)
+
+
+def _asset_problems(rows: Rows) -> Iterator[Problem]:
+    for name in (*PRICE_COLUMNS, *MARGIN_COLUMNS):
+        bad = detect.bad_values(rows.values[name])
+        if bad.size:
+            yield _problem(rows, bad, f"{name} is {rows.values[name][bad[0]]}", "it is 0 or more, and under 9e10")
+    initial, maintenance = (rows.values[name] for name in MARGIN_COLUMNS)
+    over = np.flatnonzero(maintenance > initial)
+    if over.size:
+        what = f"maintenance_margin {maintenance[over[0]]} is over initial_margin {initial[over[0]]}"
+        yield _problem(rows, over, what, "an asset is opened with no less than it is held with: correct the margins")
 
 
 def _problem(rows: Rows, index: Ints, what: str, remedy: str) -> Problem:
