@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from backtest.cli import calendar, imports, pull
+from backtest.cli import assets, calendar, imports, pull
 from backtest.cli.output import LAKE, Json, LakeFolder, note, print_table, say, say_json
 from backtest.cli.rows import Form, FormOption, OutOption, give_rows
 from backtest.errors import DataError
@@ -21,6 +21,7 @@ data = typer.Typer(name="data", help="Pull, import, list, check and query market
 pull.register(data)
 imports.register(data)
 calendar.register_import(data)
+assets.register(data)
 
 
 def register(app: typer.Typer) -> None:
