@@ -128,7 +128,10 @@ def first_crossing(
         if liquidation == "end" and last == end and account.liquidated(last):
             found.append(Crossing(end, LIQUIDATION))
         if found:
-            return min(found, key=lambda crossing: (abs(crossing.mark - start), crossing.what))
+            nearest = min(found, key=lambda crossing: (abs(crossing.mark - start), crossing.what))
+            # the predicate may hold where a wake does and no longer at the piece's end, in a tier that begins with a jump
+            forced = liquidation == "crossing" and account.liquidated(nearest.mark)
+            return nearest._replace(what=LIQUIDATION) if forced else nearest
     return None
 
 
