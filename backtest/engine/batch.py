@@ -46,17 +46,19 @@ class Terms:
     fee_reserve: bool = False
     keep: bool = False
     latency_ms: int = 0
+    reaction_ms: int = 0
     daily_cap_e8: int | None = None
 
     def plan(self, rules: Rules, *, next_open: bool, liquidate: bool = True, skip: bool = True) -> Any:
         """Join the terms with a strategy's rules and one reaction, as a record of `plan.PLAN`."""
         plan = np.zeros(1, PLAN)[0]
-        for name in ("slippage_e8", "liquidation_slippage_e8", "clearance_e8", "latency_ms"):
+        for name in ("slippage_e8", "liquidation_slippage_e8", "clearance_e8", "latency_ms", "reaction_ms"):
             plan[name] = getattr(self, name)
         for name in ("cross", "takeover", "fee_reserve", "keep"):
             plan[name] = int(getattr(self, name))
         plan["daily_cap_e8"] = NONE if self.daily_cap_e8 is None else self.daily_cap_e8
         plan["next_open"], plan["liquidate"], plan["skip"] = int(next_open), int(liquidate), int(skip)
+        plan["remember"] = int(next_open or self.reaction_ms > 0)
         plan["buffer_max_e8"], plan["ratio_min_e8"], plan["headroom_max_e8"] = rules.bounds()
         plan["every_bar"], plan["on_funding"] = rules.has("every_bar"), rules.has("on_funding")
         plan["distance"], plan["feed"] = rules.has_distance, rules.needs_feed

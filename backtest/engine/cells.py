@@ -95,7 +95,8 @@ _FIELDS = [
 #   rule_fills                   fills of rules and scripts so far
 #   latency_from_ms              from when a transfer asked for now is on its way
 #   entered_bar, old_*           bar at which a segment was entered and what held just before: the cause of a breach
-#   called, pending              bit masks over the wakes: called in this bar, remembered for the next open
+#   called, pending              bit masks over the wakes: called in this bar, remembered for an open to come
+#   pending_ms                   of a remembered wake: it is called at the first open from then on
 #   feed_due                     first bar at which a row of the feed comes into force that a wake has not taken
 #   wake_at                      of a wake that the feed tells: the next row of it
 #   wake_way                     how far from liquidation it wakes, in true ranges known now; -1: not known
@@ -108,6 +109,7 @@ RUN_STATE = np.dtype(
             ("rule_actions", "i8", (RULES_MAX,)),
             ("rule_last_ms", "i8", (RULES_MAX,)),
             ("wake_due_ms", "i8", (WAKES_MAX,)),
+            ("pending_ms", "i8", (WAKES_MAX,)),
             ("wake_at", "i8", (WAKES_MAX,)),
             ("wake_way", "i8", (WAKES_MAX,)),
         ],

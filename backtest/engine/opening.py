@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from backtest.engine import cells as at
 from backtest.engine.actions import call_rule, perform
-from backtest.engine.arithmetic import scale_ceil, scale_floor, split_product
+from backtest.engine.arithmetic import INT64_MAX, scale_ceil, scale_floor, split_product
 from backtest.engine.compile import inlined, inner
 from backtest.engine.dated import is_dated, note_due, renew_ways
 from backtest.engine.exposure import count_opens, keep_pair, settle_exposure
@@ -149,14 +149,41 @@ def wake_at_open(tape: Market, plan: Plan, desk: Desk, run: Run, bar: int, wake:
     return True
 
 
+@inner
+def remember(plan: Plan, run: Run, wake: int, from_ms: int) -> None:
+    """Keep a wake until the reaction has had its time, counted from a moment; the first of several counts."""
+    if not (run.pending >> wake) & 1:
+        run.pending |= 1 << wake
+        run.pending_ms[wake] = from_ms + plan.reaction_ms
+
+
+@inner
+def is_remembered(run: Run, wake: int) -> bool:
+    """Tell whether a remembered wake calls its rule at this open, and forget it then."""
+    if not (run.pending >> wake) & 1 or run.pending_ms[wake] > run.time_ms:
+        return False
+    run.pending ^= 1 << wake
+    run.latency_from_ms = run.pending_ms[wake]
+    return True
+
+
+@inner
+def first_remembered(plan: Plan, run: Run) -> int:
+    """Give the least time at which a remembered wake may call its rule."""
+    due = INT64_MAX
+    for wake in range(plan.wake_count):
+        if (run.pending >> wake) & 1:
+            due = min(due, run.pending_ms[wake])
+    return due
+
+
 @inlined
 def call_remembered(tape: Market, plan: Plan, desk: Desk, run: Run, bar: int) -> None:
-    """Call the wakes that held on the path of the bar before, in list order."""
-    pending = run.pending
-    run.pending = 0
-    run.latency_from_ms = tape.bars[bar - 1].time_ms + tape.interval_ms
+    """Call the remembered wakes whose time has come, in list order."""
+    if run.pending == 0:
+        return
     for wake in range(plan.wake_count):
-        if (pending >> wake) & 1 and run.reason == RUNNING:
+        if run.reason == RUNNING and is_remembered(run, wake):
             wake_at_open(tape, plan, desk, run, bar, wake)
     run.latency_from_ms = run.time_ms
 
@@ -255,4 +282,7 @@ def call_woken(tape: Market, plan: Plan, desk: Desk, run: Run, bar: int, arrived
             continue
         dated = plan.wake_kind[wake] >= DATED
         if is_dated(plan, desk, run, wake) if dated else is_woken(plan, run, wake, funded, arrived, filled):
-            wake_at_open(tape, plan, desk, run, bar, wake)
+            if plan.reaction_ms > 0:
+                remember(plan, run, wake, run.time_ms)
+            else:
+                wake_at_open(tape, plan, desk, run, bar, wake)

@@ -27,7 +27,7 @@ from backtest.engine.dated import begin_feed
 from backtest.engine.exposure import hours_e2
 from backtest.engine.ledger import Book, record_fill, transfer
 from backtest.engine.liquidation import R_DATA_END, R_LIQUIDATED, R_REFUSED, RUNNING, end_breach, end_run
-from backtest.engine.opening import at_open, close_all, first_bar_at
+from backtest.engine.opening import at_open, close_all, first_bar_at, first_remembered
 from backtest.engine.path import close_stretch, see
 from backtest.engine.plan import EVERY, NONE
 from backtest.engine.position import fill_value, refresh, slipped
@@ -48,9 +48,11 @@ GAP, CAP, SMALL, NO_STEP = range(4)
 @inlined
 def next_due(tape: Market, plan: Plan, desk: Desk, run: Run, entry: Any, bar: int) -> int:
     """Give the first bar, from this one on, at whose open something is scheduled beside tier change and funding."""
-    if run.pending or plan.every_bar:
+    if plan.every_bar or (run.pending and plan.reaction_ms == 0):
         return bar
     due = min(entry.exit_bar, run.feed_due)
+    if run.pending:
+        due = min(due, first_bar_at(tape, first_remembered(plan, run), bar))
     for baseline in (run.baseline_liq_bar, run.baseline_exit_bar):
         if baseline >= bar:
             due = min(due, baseline)

@@ -14,6 +14,7 @@ from backtest.engine.band import is_in_clear_band, renew_clear_band
 from backtest.engine.compile import inlined, inner
 from backtest.engine.exposure import count_opens
 from backtest.engine.liquidation import BY_PRICE, R_CLOSED, RUNNING, end_breach, end_run, fee_cause, liquidate
+from backtest.engine.opening import remember
 from backtest.engine.path import LIQUIDATION, crossing, holds, is_met, next_border, see
 from backtest.engine.plan import THRESHOLDS
 
@@ -28,7 +29,7 @@ def may_wake(plan: Plan, run: Run, wake: int) -> bool:
     """Tell whether a threshold wake counts in this bar: not called or remembered yet, and not cooling down."""
     if plan.wake_kind[wake] >= THRESHOLDS:
         return False
-    if plan.next_open:
+    if plan.remember:
         return not (run.pending >> wake) & 1
     if (run.called >> wake) & 1:
         return False
@@ -71,8 +72,8 @@ def settle(tape: Market, plan: Plan, desk: Desk, run: Run, price: int, base: int
         called = False
         for wake in range(plan.wake_count):
             if may_wake(plan, run, wake) and is_met(tape, plan, run, wake, price):
-                if plan.next_open:
-                    run.pending |= 1 << wake
+                if plan.remember:
+                    remember(plan, run, wake, run.time_ms + (tape.interval_ms if plan.next_open else 0))
                     continue
                 run.called |= 1 << wake
                 called = True

@@ -30,6 +30,7 @@ PLAIN: dict[str, Any] = {
     "liq_slippage": Decimal(0),
     "clearance_rate": Decimal(0),
     "latency_ms": 0,
+    "reaction_ms": 0,
     "daily_cap": None,
     "baseline_liquidation_ms": None,
     "baseline_exit_ms": None,

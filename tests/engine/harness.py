@@ -104,6 +104,7 @@ def to_terms(plan: oracle.Plan) -> Terms:
         plan.fee_reserve,
         plan.release == "keep",
         plan.latency_ms,
+        plan.reaction_ms,
         None if plan.daily_cap is None else to_e8(plan.daily_cap),
     )
 

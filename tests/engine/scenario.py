@@ -115,6 +115,7 @@ PLAN_DEFAULTS = {
     "release": "pro_rata",
     "reaction": "intrabar",
     "latency": "0h",
+    "reaction_latency": "0h",
     "daily_cap": "-",
     "baseline_liquidation": "-",
     "baseline_exit": "-",
@@ -230,7 +231,9 @@ def build_plan(scenario: Scenario) -> oracle.Plan:
         raise ValueError(f"{scenario.name}: unknown plan settings {sorted(unknown)}")
     fields: dict[str, Any] = {}
     for name, text in (PLAN_DEFAULTS | given).items():
-        if name in DURATIONS:
+        if name == "reaction_latency":
+            fields["reaction_ms"] = duration_ms(text)
+        elif name in DURATIONS:
             fields[name + "_ms"] = duration_ms(text)
         elif name == "stop":
             fields["stop_ms"] = scenario.start_ms + duration_ms(text)

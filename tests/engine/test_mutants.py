@@ -232,6 +232,20 @@ MUTANTS = (
         "run.latency_from_ms",
         ORACLE,
     ),
+    Mutant(
+        "a reaction takes no time",
+        "opening.py",
+        "run.pending_ms[wake] = from_ms + plan.reaction_ms",
+        "run.pending_ms[wake] = from_ms",
+        ORACLE,
+    ),
+    Mutant(
+        "a reaction within the bar counts from its close",
+        "walk.py",
+        "(tape.interval_ms if plan.next_open else 0)",
+        "tape.interval_ms",
+        "test_reaction.py::test_a_reaction_within_the_bar_is_next_open",
+    ),
 )
 OUTSIDE = (
     Mutant(

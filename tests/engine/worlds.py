@@ -102,7 +102,13 @@ def draw_world(seed: int, bars: int | None = None) -> World:
         tables,
         draw_taker(r, count, start_ms, interval_ms, rate),
     )
-    return World(seed, market, plan)
+    return World(seed, market, replace(plan, reaction_ms=draw_reaction(seed, interval_ms)))
+
+
+def draw_reaction(seed: int, interval_ms: int) -> int:
+    """Draw how long a strategy takes to act, most often no time."""
+    r = Random(f"reaction {seed}")
+    return r.choice((0, 0, 0, 0, 0, 1, interval_ms // 2, interval_ms, interval_ms * 5 // 2))
 
 
 # --- the position --------------------------------------------------------------------------------------------------

@@ -137,6 +137,7 @@ class Plan:
     release: str = "pro_rata"
     reaction: str = "intrabar"
     latency_ms: int = 0
+    reaction_ms: int = 0
     daily_cap: Decimal | None = None
     rules: tuple[RuleUse, ...] = ()
     script: tuple[ScriptedAction, ...] = ()

@@ -81,8 +81,7 @@ class _Run:
         self.outside = Outside(plan.signals, plan.events)
         self.thresholds = [(key, wake) for key, wake in wakes if wake.kind in THRESHOLD_WAKES]
         self.open_wakes = [(key, wake) for key, wake in wakes if wake.kind not in THRESHOLD_WAKES]
-        self.waiting: list[Key] = []  # next_open: wakes that held on the path of the bar before
-        self.waiting_from_ms = 0
+        self.waiting: dict[Key, int] = {}  # wakes that are not called at once, and from when they may be
         self.fees_tested = 0
         self.on_leg = self.leg_breached = False  # a leg is one event: its tests end a breach together, at its end
 
@@ -176,7 +175,10 @@ class _Run:
             events.add("on_fill")
         for key, wake in self.open_wakes:
             if wake.kind in events or strikes(wake, self.outside, self.plan.entry_ms, previous_ms, bar.time_ms):
-                self._call(bar, key, bar.mark_open, bar.trade_open, bar.time_ms)
+                if self.plan.reaction_ms > 0:
+                    self.waiting.setdefault(key, bar.time_ms + self.plan.reaction_ms)
+                else:
+                    self._call(bar, key, bar.mark_open, bar.trade_open, bar.time_ms)
         if not self.over:
             self._test(bar, bar.mark_open, lambda: self._cause_after_fees(bar.mark_open))
 
@@ -205,10 +207,9 @@ class _Run:
         return {"on_arrival"} if self.desk.receive(bar.time_ms, bar.mark_open) else set()
 
     def _do_what_waited(self, bar: ExactBar) -> None:
-        """Step 5 after exit and entry: rules whose threshold was crossed in the bar before, then the script."""
-        waiting, self.waiting = sorted(self.waiting), []
-        for key in waiting:
-            self._call(bar, key, bar.mark_open, bar.trade_open, self.waiting_from_ms)
+        """Step 5 after exit and entry: rules that were to be called later and whose time has come, then the script."""
+        for key in sorted(key for key, due_ms in self.waiting.items() if due_ms <= bar.time_ms):
+            self._call(bar, key, bar.mark_open, bar.trade_open, self.waiting.pop(key))
         for action in self.plan.script:
             if action.bars == bar.number and not self.over:
                 at = Moment(bar.time_ms, bar.mark_open, "rule")
@@ -301,10 +302,10 @@ class _Run:
         adverse, other = bar.mark_low, bar.mark_high
         if self.plan.side < 0:
             adverse, other = other, adverse
-        self.waiting_from_ms = bar.time_ms + self.market.interval_ms
         pending = {
             key: condition(wake, self.outside.value(wake.name, bar.time_ms) if wake.name else math.nan)
             for key, wake in self.thresholds
+            if key not in self.waiting
         }
         self._leg(bar, bar.mark_open, adverse, pending, at_open=True)
         if not self.over:
@@ -329,7 +330,9 @@ class _Run:
                 continue
             del pending[crossing.what]
             if self.plan.reaction == "next_open":
-                self.waiting.append(crossing.what)
+                self.waiting[crossing.what] = bar.time_ms + self.market.interval_ms + self.plan.reaction_ms
+            elif self.plan.reaction_ms > 0:
+                self.waiting[crossing.what] = bar.time_ms + self.plan.reaction_ms
             else:
                 price = bar.trade_open if at_open and here == start else here
                 self._call(bar, crossing.what, here, price, bar.time_ms)

@@ -98,6 +98,7 @@ POOL_RUN = np.dtype(
             ("rule_actions", "i8", (at.RULES_MAX,)),
             ("rule_last_ms", "i8", (at.RULES_MAX,)),
             ("wake_due_ms", "i8", (at.WAKES_MAX,)),
+            ("pending_ms", "i8", (at.WAKES_MAX,)),
             ("wake_at", "i8", (at.WAKES_MAX,)),
             ("wake_way", "i8", (at.WAKES_MAX,)),
         ],

@@ -11,7 +11,7 @@ from backtest.engine import cells as at
 from backtest.engine.compile import inner
 from backtest.engine.dated import is_dated, note_due
 from backtest.engine.liquidation import BY_FUNDING, BY_PRICE, BY_TIER_CHANGE, R_CLOSED, R_HORIZON, RUNNING
-from backtest.engine.opening import is_woken
+from backtest.engine.opening import is_remembered, is_woken, remember
 from backtest.engine.plan import DATED, THRESHOLDS
 from backtest.engine.pool.actions import bring, call_rule, perform
 from backtest.engine.pool.books import count_opens, keep_pair, transfer
@@ -178,13 +178,10 @@ def wake_at_open(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, entry
 
 
 @inner
-def call_remembered(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, entry: Any, bar: int) -> None:
-    """Call the wakes that held on the path of the bar before, in list order."""
-    pending = run.pending
-    run.pending = 0
-    run.latency_from_ms = market.times_ms[bar - 1] + market.interval_ms
+def call_remembered(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, entry: Any) -> None:
+    """Call the remembered wakes whose time has come, in list order."""
     for wake in range(plan.wake_count):
-        if (pending >> wake) & 1 and run.reason == RUNNING:
+        if run.reason == RUNNING and is_remembered(run, wake):
             wake_at_open(market, plan, desk, run, entry, wake)
     run.latency_from_ms = run.time_ms
 
@@ -219,7 +216,7 @@ def at_open(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, entry: Any
             close_all(market, plan, desk, run, R_HORIZON, at.C_EXIT)
         if run.reason == RUNNING:
             fills = run.rule_fills
-            call_remembered(market, plan, desk, run, entry, bar)
+            call_remembered(market, plan, desk, run, entry)
             play_script(market, plan, desk, run, entry, bar)
             filled = run.rule_fills != fills
     else:
@@ -258,4 +255,7 @@ def call_woken(
             continue
         dated = plan.wake_kind[wake] >= DATED
         if is_dated(plan, desk, run, wake) if dated else is_woken(plan, run, wake, funded, arrived, filled):
-            wake_at_open(market, plan, desk, run, entry, wake)
+            if plan.reaction_ms > 0:
+                remember(plan, run, wake, run.time_ms)
+            else:
+                wake_at_open(market, plan, desk, run, entry, wake)

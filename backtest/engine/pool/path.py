@@ -8,6 +8,7 @@ from backtest.engine import cells as at
 from backtest.engine.arithmetic import wide_add
 from backtest.engine.compile import inner
 from backtest.engine.liquidation import BY_PRICE, R_CLOSED, RUNNING
+from backtest.engine.opening import remember
 from backtest.engine.plan import THRESHOLDS
 from backtest.engine.pool.actions import call_rule
 from backtest.engine.pool.books import count_opens
@@ -82,7 +83,7 @@ def may_wake(plan: Plan, run: Run, wake: int) -> bool:
         return False
     rule = plan.wake_rule[wake]
     last = run.rule_last_ms[rule]
-    return bool(plan.next_open or last < 0 or run.time_ms - last >= plan.cooldown_ms[rule])
+    return bool(plan.remember or last < 0 or run.time_ms - last >= plan.cooldown_ms[rule])
 
 
 @inner
@@ -119,8 +120,8 @@ def settle(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, entry: Any,
         called = False
         for wake in range(plan.wake_count):
             if may_wake(plan, run, wake) and wakes(market, plan, run, wake, desk.marks):
-                if plan.next_open:
-                    run.pending |= 1 << wake
+                if plan.remember:
+                    remember(plan, run, wake, run.time_ms + (market.interval_ms if plan.next_open else 0))
                     continue
                 run.called |= 1 << wake
                 called = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from backtest.engine.compile import inner
+from backtest.engine.opening import first_remembered
 from backtest.engine.plan import EVERY
 from backtest.engine.pool.books import count_opens
 from backtest.engine.pool.forced import end_breach
@@ -21,9 +22,11 @@ if TYPE_CHECKING:
 @inner
 def next_due(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, entry: Any, bar: int) -> int:
     """Give the first bar, from this one on, at whose open something is scheduled beside the events of a segment."""
-    if run.pending or plan.every_bar:
+    if plan.every_bar or (run.pending and plan.reaction_ms == 0):
         return bar
     due = min(entry.exit_bar, run.feed_due)
+    if run.pending:
+        due = min(due, first_bar_at(market, first_remembered(plan, run), bar))
     for baseline in (run.baseline_liq_bar, run.baseline_exit_bar):
         if baseline >= bar:
             due = min(due, baseline)

@@ -79,7 +79,7 @@ def draw_world(seed: int, bars: int | None = None) -> World:
     plan = outward(Random(f"pool outside {seed}"), plan, count, start_ms, interval_ms)
     if r.random() < 0.3:
         plan = replace(plan, baseline_liquidation_ms=r.choice(shared_times(market)))
-    return World(seed, market, plan)
+    return World(seed, market, replace(plan, reaction_ms=single.draw_reaction(seed, interval_ms)))
 
 
 # --- what a run is made of -----------------------------------------------------------------------------------------

@@ -49,8 +49,8 @@ class _Run:
         self.thresholds = {key: condition(self.pool, wake) for key, wake in wakes if wake.kind in THRESHOLD_WAKES}
         self.open_wakes = [(key, wake) for key, wake in wakes if wake.kind not in THRESHOLD_WAKES]
         self.pending: dict[Key, Holds] = {}  # threshold wakes not called in this bar
-        self.waiting: list[Key] = []  # next_open: wakes that held on the path of the bar before
-        self.waiting_from_ms = 0
+        self.waiting: dict[Key, int] = {}  # wakes that are not called at once, and from when they may be
+        self.step_ms = 0
 
     def play(self) -> PoolResult:
         steps = self.tape.steps
@@ -129,7 +129,10 @@ class _Run:
             events.add("on_fill")
         for key, wake in self.open_wakes:
             if wake.kind in events or strikes(wake, self.outside, self.plan.entry_ms, previous_ms, step.time_ms):
-                self._call(step, key, at, step.time_ms)
+                if self.plan.reaction_ms > 0:
+                    self.waiting.setdefault(key, step.time_ms + self.plan.reaction_ms)
+                else:
+                    self._call(step, key, at, step.time_ms)
         if not self.story.over:
             self.liquidations.test(at, lambda: self.liquidations.cause_after_fees(step.mark_open))
 
@@ -160,10 +163,9 @@ class _Run:
         self.pool.books.totals.funding += unit.coin.in_quote(amount, at.marks)
 
     def _do_what_waited(self, step: Step, at: At) -> None:
-        """Step 5 after exit and entry: rules whose threshold was crossed in the bar before, then the script."""
-        waiting, self.waiting = sorted(self.waiting), []
-        for key in waiting:
-            self._call(step, key, at, self.waiting_from_ms)
+        """Step 5 after exit and entry: rules that were to be called later and whose time has come, then the script."""
+        for key in sorted(key for key, due_ms in self.waiting.items() if due_ms <= step.time_ms):
+            self._call(step, key, at, self.waiting.pop(key))
         for action in self.plan.script:
             if action.bars == step.number and not self.story.over:
                 request = checked(Request(*action[1:]), "script")
@@ -215,8 +217,8 @@ class _Run:
 
     def _path(self, step: Step) -> None:
         """Step 8: way by way, settling at each point where something turns."""
-        self.waiting_from_ms = step.time_ms + self.market.interval_ms
-        self.pending = dict(self.thresholds)
+        self.step_ms = step.time_ms
+        self.pending = {key: holds for key, holds in self.thresholds.items() if key not in self.waiting}
         ways = ways_of(self.pool, step)
         for way in ways:
             if not self.story.over:
@@ -242,10 +244,11 @@ class _Run:
         return self.liquidations.predicates() + list(self._callable().values())
 
     def _callable(self) -> dict[Key, Holds]:
-        """Give the threshold wakes that may be called; those of next_open are remembered though their rule rests."""
-        step_ms = self.waiting_from_ms - self.market.interval_ms
-        resting = self.plan.reaction == "intrabar"
-        return {key: holds for key, holds in self.pending.items() if not (resting and self._rests(key[0], step_ms))}
+        """Give the threshold wakes that may be called; what is remembered for later is so though its rule rests."""
+        resting = self.plan.reaction == "intrabar" and self.plan.reaction_ms == 0
+        return {
+            key: holds for key, holds in self.pending.items() if not (resting and self._rests(key[0], self.step_ms))
+        }
 
     def _settle(self, step: Step, at: At, *, at_end: bool) -> None:
         """Do all that is due at a point: forced closes, then the first wake that holds, until nothing more is."""
@@ -259,6 +262,8 @@ class _Run:
                 return
             del self.pending[key]
             if self.plan.reaction == "next_open":
-                self.waiting.append(key)
+                self.waiting[key] = step.time_ms + self.market.interval_ms + self.plan.reaction_ms
+            elif self.plan.reaction_ms > 0:
+                self.waiting[key] = step.time_ms + self.plan.reaction_ms
             else:
                 self._call(step, key, at, step.time_ms)
