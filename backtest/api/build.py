@@ -134,16 +134,18 @@ def strategy(
     approval: Approval | None = None,
     preset: str | None = None,
     cooldown: Duration | None = None,
+    reaction_latency: Duration | None = None,
 ) -> StrategyForm:
     """Name a list of rules, or a `profile` that stands for one: what a study compares.
 
     `latency`, `approval` and `preset` replace those of the reserve; `cooldown` is the least time between two actions of
-    one rule.
+    one rule, `reaction_latency` what passes between what wakes a rule and its call.
 
     >>> strategy("careful", profile="steward", preset="multi-sig")
     {'name': 'careful', 'profile': 'steward', 'preset': 'multi-sig'}
     """
-    given = _given(profile=profile, latency=latency, approval=approval, preset=preset, cooldown=cooldown)
+    given = _given(profile=profile, latency=latency, approval=approval, preset=preset)
+    given |= _given(cooldown=cooldown, reaction_latency=reaction_latency)
     return {"name": name} | ({} if profile is not None and not rules else {"rules": list(rules)}) | given
 
 

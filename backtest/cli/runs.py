@@ -81,6 +81,9 @@ def what_if(
         ),
     ] = None,
     reaction: Annotated[str | None, typer.Option(help="Only intrabar, or only next_open; both if not said.")] = None,
+    reaction_latency: Annotated[
+        str, typer.Option(help="What passes between what wakes a rule and its call, such as 2m.")
+    ] = "0s",
     lake: LakeFolder = LAKE,
     debug: Debug = False,
     json_out: Json = False,
@@ -93,7 +96,9 @@ def what_if(
     from backtest.study.what_if import what_if as stories_of
 
     layers = tuple(layer or ())
-    position = Position(symbol, side, leverage, on, venue, interval, horizon, capital, margin_mode, layers)
+    position = Position(
+        symbol, side, leverage, on, venue, interval, horizon, capital, margin_mode, layers, reaction_latency
+    )
     stories = stories_of(position, [parse_rule(text) for text in rule or ()], lake, reaction=reaction, debug=debug)
     if json_out:
         say_json([facts(story) for story in stories])

@@ -71,7 +71,7 @@ PLAN = np.dtype(
                 "daily_cap_e8",  # of the reserve; NONE without one
                 "next_open",  # reaction: 0 intrabar, 1 next_open
                 "reaction_ms",  # from a wake until its rule is called, at the first open that is late enough
-                "remember",  # wakes on the path are remembered, not called there: next_open, or a reaction that takes time
+                "remember",  # wakes on the path are not called there: next_open, or a reaction that takes time
                 "liquidate",  # 0: probe without liquidation
                 "skip",  # 0: visit every bar
                 "buffer_max_e8",  # largest buffer threshold; NONE without one

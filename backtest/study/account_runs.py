@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -89,7 +89,7 @@ class _Part:
 
 def _play(study: Study, data: SymbolData, job: Job) -> _Part:
     assert study.entries.continuous is not None
-    settings = replace(terms(study), latency_ms=job.latency_ms)
+    settings = job.under(terms(study))
     plan = data.plan(settings, job.rules, next_open=job.reaction == "next_open")
     chain = play(study, job, data.entries, lambda rows: replay_on(data.market, plan, job.rules, rows, keep="all"))
     outcome, entries = chain.batch.outcomes, chain.entries

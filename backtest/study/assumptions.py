@@ -133,6 +133,7 @@ def assumptions(study: Study, outcomes: pa.Table) -> list[tuple[str, str]]:
             "Reaction",
             "two bounds: inside the bar at the crossing price (a bot that is never late), and at the next bar's open",
         ),
+        *_reactions(study),
         ("Tiers", _tiers(study, outcomes)),
         *_margins(rules),
         ("Forced close", forced),
@@ -146,6 +147,23 @@ def assumptions(study: Study, outcomes: pa.Table) -> list[tuple[str, str]]:
         ("Market impact", "none: every fill is assumed to find its size"),
         _compared(study),
     ]
+
+
+def _reactions(study: Study) -> list[tuple[str, str]]:
+    """Say of each strategy that takes time to act how long it takes on the study's bars."""
+    bar_ms, said = study.market.interval_ms, []
+    for strategy in study.strategies:
+        if strategy.reaction_ms:
+            used = duration_text(-(-strategy.reaction_ms // bar_ms) * bar_ms)
+            said.append(
+                (
+                    f"Reaction of {strategy.name}",
+                    f"takes {duration_text(strategy.reaction_ms)}; its rules are called at the first bar's open that "
+                    f"is late enough: {used} after the open of the bar that woke them (intrabar), or after its close "
+                    "(next open)",
+                )
+            )
+    return said
 
 
 def _compared(study: Study) -> tuple[str, str]:

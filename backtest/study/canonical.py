@@ -138,6 +138,8 @@ def _resolved_strategy(strategy: StrategySpec) -> dict[str, object]:
         form["base_name"] = strategy.base_name
     if strategy.latency_ms is not None:
         form["latency"] = duration_text(strategy.latency_ms)
+    if strategy.reaction_ms:
+        form["reaction_latency"] = duration_text(strategy.reaction_ms)
     return form
 
 

@@ -87,6 +87,7 @@ class StrategySpec:
 
     `base_name` is the name in the file, before swept values were added. `latency_ms` replaces the latency of the
     reserve (None: the reserve's). `cooldown_ms` is the least time between two accepted actions of one rule.
+    `reaction_ms` is how long after its wake a rule is called.
     """
 
     name: str
@@ -94,6 +95,7 @@ class StrategySpec:
     rules: tuple[RuleSpec, ...]
     latency_ms: int | None
     cooldown_ms: int
+    reaction_ms: int = 0
 
     @property
     def params_json(self) -> str:
@@ -271,6 +273,7 @@ def _strategies(top: Section) -> tuple[StrategySpec, ...]:
         rules = read_profile(section) if section.has("profile") else _rules(section)
         latency_ms = read_latency(section)
         cooldown_ms = section.get("cooldown", reader.duration(0), 0)
+        reaction_ms = section.get("reaction_latency", reader.duration(0), 0)
         if not section.ok:
             continue
         base_name = base_name or written_name
@@ -280,7 +283,7 @@ def _strategies(top: Section) -> tuple[StrategySpec, ...]:
                 break
             taken[name] = base_name
             specs = tuple(RuleSpec(use, tuple(sorted(params))) for use, params in members)
-            strategies.append(StrategySpec(name, base_name, specs, latency_ms, cooldown_ms))
+            strategies.append(StrategySpec(name, base_name, specs, latency_ms, cooldown_ms, reaction_ms))
     return tuple(strategies)
 
 

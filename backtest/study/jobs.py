@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
+from backtest.engine.batch import Terms
 from backtest.engine.compiled import Rules, prepare
 from backtest.study.config import Study
 from backtest.study.drawn_calendar import Calendar, drawn_calendar
@@ -30,7 +31,8 @@ class Job:
     rules: Rules
     posted_share_e8: int  # of the capital
     qty_share_e8: int  # of hold's quantity
-    latency_ms: int
+    latency_ms: int  # of the reserve
+    reaction_ms: int = 0  # from a wake until its rule is called
     shuffled_of: str | None = None  # the strategy whose actions this one plays back
     drawn: Callable[[Calendar], Calendar] | None = field(default=None, compare=False)  # draws its events by lot
     outside: Outside | None = None  # what its rules are told, once it is on a market
@@ -38,6 +40,10 @@ class Job:
     @property
     def name(self) -> str:
         return f"{self.strategy} {self.reaction}"
+
+    def under(self, terms: Terms) -> Terms:
+        """Give a study's terms with what this job has of its own."""
+        return replace(terms, latency_ms=self.latency_ms, reaction_ms=self.reaction_ms)
 
     @property
     def is_twin(self) -> bool:
@@ -63,7 +69,7 @@ def jobs(study: Study, uses: dict[str, Uses]) -> Iterator[Job]:
     for strategy in study.strategies:
         rules = prepare([(rule, values, strategy.cooldown_ms) for rule, values in uses[strategy.name]])
         latency = study.reserve.latency_ms if strategy.latency_ms is None else strategy.latency_ms
-        own = Job(strategy.name, strategy.params_json, BOTH, rules, share, E8, latency)
+        own = Job(strategy.name, strategy.params_json, BOTH, rules, share, E8, latency, strategy.reaction_ms)
         for reaction in REACTIONS if rules.has_threshold else (BOTH,):
             job = replace(own, reaction=reaction)
             yield job

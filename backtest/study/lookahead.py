@@ -169,7 +169,7 @@ def _open_at(entries: Entries, bar: int) -> Entries:
 
 def _replay(study: Study, job: Job, entries: Entries, market: Market) -> Batch:
     rows = entries.under(posted_e8=study.capital_e8 * job.posted_share_e8 // E8, qty_share_e8=job.qty_share_e8)
-    settings = replace(terms(study), latency_ms=job.latency_ms)
+    settings = job.under(terms(study))
     plan = settings.plan(job.rules, next_open=job.reaction == "next_open")
     return replay_batch(market, plan, job.rules, rows, keep="all")
 

@@ -65,7 +65,7 @@ def rerun(
     if job.shuffled_of is not None:
         donor_job = find_job(all_jobs, job.shuffled_of, job.reaction)
         script = _script(study, data, all_jobs, donor_job, rows, donors)
-    settings = replace(terms(study), latency_ms=job.latency_ms)
+    settings = job.under(terms(study))
     plan = data.plan(settings, job.rules, next_open=job.reaction == "next_open")
     batch = replay_on(data.market, plan, job.rules, rows, script=script, keep="all")
     return Runs(job, settings, entries, script, batch)

@@ -307,7 +307,7 @@ class _Replay:
         return self.data.entries.under(posted_e8=posted, qty_share_e8=job.qty_share_e8)
 
     def _plan(self, job: Job, *, liquidate: bool = True) -> Any:
-        settings = replace(self.terms, latency_ms=job.latency_ms)
+        settings = job.under(self.terms)
         return self.data.plan(settings, job.rules, next_open=job.reaction == "next_open", liquidate=liquidate)
 
     def _replay(self, job: Job, rows: npt.NDArray[Any], script: npt.NDArray[Any] | None) -> Batch:
@@ -340,7 +340,7 @@ class _Replay:
         self.finish(table, ledger_tables(job, runs.entries, batch, batch.outcomes["liquidated"] == 1))
 
     def _runs(self, job: Job, rows: npt.NDArray[Any], script: npt.NDArray[Any] | None, batch: Batch) -> Runs:
-        settings = replace(self.terms, latency_ms=job.latency_ms)
+        settings = job.under(self.terms)
         played = np.zeros(0, SCRIPT_ROW) if script is None else script
         return Runs(job, settings, replace(self.data.entries, rows=rows), played, batch)
 

@@ -131,7 +131,7 @@ def _replay(variant: Variant, study: Study, data: SymbolData, own: Sequence[Job]
             outcome = hold.batch.outcomes
             rows["baseline_liquidation_ms"] = np.where(outcome["liquidated"] == 1, outcome["liquidation_ms"], NONE)
             rows["baseline_exit_ms"] = outcome["exit_ms"]
-        settings = replace(terms(study), latency_ms=job.latency_ms)
+        settings = job.under(terms(study))
         plan = data.plan(settings, job.rules, next_open=job.reaction == "next_open", skip=variant.skip)
         # Of `hold` the rows are kept: the exposure of a partly liquidated baseline is summed from its fills. With
         # several legs, those of all: what shares an account is read off them.

@@ -80,6 +80,7 @@ rules = [{{ use = "deleverage", trigger = [0.25, 0.5], step = 0.25 }}] # a list 
 name = "top-up"
 rules = [{{ use = "top_up", trigger = 0.25, amount_pct = 10 }}]
 
+# reaction_latency = "2m" in a strategy: how long after its wake a rule is called.
 [[strategy]]
 name = "exit"
 rules = [{{ use = "exit", trigger = 0.25 }}]

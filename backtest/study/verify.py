@@ -135,6 +135,7 @@ def oracle_plan(study: Study, runs: Runs, run: int, rules: Mapping[str, Rule], *
         release=study.release,
         reaction="next_open" if job.reaction == "next_open" else "intrabar",
         latency_ms=job.latency_ms,
+        reaction_ms=job.reaction_ms,
         daily_cap=None if terms.daily_cap_e8 is None else natural(terms.daily_cap_e8),
         rules=oracle_rules(job, rules),
         script=tuple(

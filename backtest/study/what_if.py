@@ -42,6 +42,7 @@ class Position:
     capital: str = "10_000"
     margin_mode: str = "isolated"
     layers: tuple[str, ...] = ()  # hedges that the rules may open, as `parse_layer` reads them
+    reaction_latency: str = "0s"  # of the rules
 
 
 @dataclass(slots=True)
@@ -127,10 +128,18 @@ def single_study(position: Position, rules: Sequence[Mapping[str, object]]) -> S
                 "margin_mode": position.margin_mode,
             },
             "layer": [parse_layer(text) for text in position.layers],
-            "strategy": [{"name": STRATEGY, "rules": [dict(rule) for rule in rules]}] if rules else [],
+            "strategy": [_strategy(position, rules)] if rules else [],
         },
         WHERE,
     )
+
+
+def _strategy(position: Position, rules: Sequence[Mapping[str, object]]) -> dict[str, object]:
+    return {
+        "name": STRATEGY,
+        "rules": [dict(rule) for rule in rules],
+        "reaction_latency": position.reaction_latency,
+    }
 
 
 def what_if(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -90,9 +90,7 @@ class Ran:
 
     def replay(self, job: Job, entries: npt.NDArray[Any]) -> Batch:
         """Replay a job's rules over entries, every row kept."""
-        plan = replace(terms(self.study), latency_ms=job.latency_ms).plan(
-            job.rules, next_open=job.reaction == "next_open"
-        )
+        plan = job.under(terms(self.study)).plan(job.rules, next_open=job.reaction == "next_open")
         return replay_batch(self.data.market, plan, job.rules, entries, keep="all")
 
 

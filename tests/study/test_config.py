@@ -53,6 +53,7 @@ daily_cap = "500.5"
 name  = "deleverage"
 latency = "1h"
 cooldown = "4h"
+reaction_latency = "2m"
 rules = [{ use = "deleverage", trigger = [0.25, 0.50], step = 0.25, put_back = true }]
 [[strategy]]
 name  = "top-up"
@@ -338,6 +339,7 @@ def test_layout_does_not_change_the_canonical_form_but_every_value_does() -> Non
         ("market.gaps", "mark-from-index"),
         ("market.resample", CRASH),
         ("strategy.0.cooldown", "5h"),
+        ("strategy.0.reaction_latency", "3m"),
         ("strategy.0.rules.0.step", 0.3),
         ("window.0.to", "2021-05-25"),
     ):

@@ -129,7 +129,7 @@ def first_crossing(
             found.append(Crossing(end, LIQUIDATION))
         if found:
             nearest = min(found, key=lambda crossing: (abs(crossing.mark - start), crossing.what))
-            # the predicate may hold where a wake does and no longer at the piece's end, in a tier that begins with a jump
+            # in a tier that begins with a jump the predicate may hold where a wake does, and not at the piece's end
             forced = liquidation == "crossing" and account.liquidated(nearest.mark)
             return nearest._replace(what=LIQUIDATION) if forced else nearest
     return None
