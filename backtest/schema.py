@@ -148,8 +148,9 @@ TRANSFER_KINDS = (
     "shortfall",  # insurance -> margin: a loss beyond the wallet
     "takeover",  # margin -> insurance: what a takeover at the bankruptcy price leaves behind
     "convert",  # quote into coin or coin into quote, each with the market
+    "premium",  # margin <-> market: the price of a valued asset bought or sold
 )
-CAUSES = ("entry", "rule", "exit", "liquidation", "funding", "data_end", "arrival")
+CAUSES = ("entry", "rule", "exit", "liquidation", "funding", "data_end", "arrival", "expiry")
 VERBS = ("hold", "reduce", "increase", "close", "move_margin", "set_leverage", "trade")
 ACTION_STATUS = (
     "done",
@@ -164,8 +165,9 @@ ACTION_STATUS = (
     "not_supported",
     "dropped",
     "insufficient_margin",
+    "not_listed",
 )
-TARGETS = ("opposite", "inverse", "other")  # layers that `trade` names
+TARGETS = ("opposite", "inverse", "other", "asset", "asset2", "asset3", "asset4")  # layers that `trade` names
 
 TRANSFERS = Table(
     "transfers",
@@ -257,7 +259,7 @@ OUTCOMES = Table(
         Column("fees_e8", "int64", "taker fees paid"),
         Column("funding_e8", "int64", "funding paid; negative when received"),
         Column("slippage_e8", "int64", "lost to slippage, liquidation slippage included"),
-        Column("premium_e8", "int64", "option premium paid"),
+        Column("premium_e8", "int64", "paid for valued assets, less what was received for them"),
         Column("clearance_fee_e8", "int64", "clearance fees of forced closes"),
         Column("margin_added_e8", "int64", "margin that rules added to the position"),
         Column("turnover_e8", "int64", "value of all fills"),
@@ -316,3 +318,22 @@ class Tape(NamedTuple):
     tier_deduction_e8: Int64Array  # (t, k)
     tier_max_leverage_e2: Int64Array  # (t, k) hundredths; 0 where it is not known
     tier_count: Int64Array  # (t,) rows in use
+
+
+class AssetTape(NamedTuple):
+    """The dated marks of a valued asset as arrays: row i speaks of the bar that opens at `time_ms[i]`.
+
+    Times strictly increase and are those of bars of `interval_ms`. Prices and margins are quote per unit, int64 at 1e-8,
+    not negative; initial is at least maintenance.
+    """
+
+    name: str
+    interval_ms: int
+    taker_e8: int  # fee rate of its fills
+    time_ms: Int64Array  # (n,)
+    open_e8: Int64Array  # (n,)
+    high_e8: Int64Array  # (n,)
+    low_e8: Int64Array  # (n,)
+    close_e8: Int64Array  # (n,)
+    initial_e8: Int64Array  # (n,) initial margin of one unit
+    maintenance_e8: Int64Array  # (n,)
