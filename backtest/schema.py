@@ -168,6 +168,7 @@ ACTION_STATUS = (
     "not_listed",
 )
 TARGETS = ("opposite", "inverse", "other", "asset", "asset2", "asset3", "asset4")  # layers that `trade` names
+SIZE_BY = ("quantity", "notional", "capital")  # what a share of 1 of a valued asset is: the core's quantity, and so on
 
 TRANSFERS = Table(
     "transfers",
@@ -323,8 +324,8 @@ class Tape(NamedTuple):
 class AssetTape(NamedTuple):
     """The dated marks of a valued asset as arrays: row i speaks of the bar that opens at `time_ms[i]`.
 
-    Times strictly increase and are those of bars of `interval_ms`. Prices and margins are quote per unit, int64 at 1e-8,
-    not negative; initial is at least maintenance.
+    Times strictly increase and are those of bars of `interval_ms`. Prices and margins are quote per unit, int64 at
+    1e-8, not negative; initial is at least maintenance.
     """
 
     name: str

@@ -55,7 +55,12 @@ _FORMULAS = margin_formulas(
     ),
     inner,
 )
-_tier, _profit, _maintenance, _initial = _FORMULAS.tier, _FORMULAS.profit, _FORMULAS.maintenance, _FORMULAS.initial
+_tier, linear_profit, _maintenance, _initial = (
+    _FORMULAS.tier,
+    _FORMULAS.profit,
+    _FORMULAS.maintenance,
+    _FORMULAS.initial,
+)
 _fee_reserve, bankruptcy_value = _FORMULAS.fee_reserve, _FORMULAS.bankruptcy_value
 buffer_at_most, ratio_at_least = _FORMULAS.buffer_at_most, _FORMULAS.ratio_at_least
 
@@ -91,7 +96,7 @@ def measure(
     value = split_product(qty, price)
     row = tape.tiers[table, tier_index(tape, table, value[0], value[1])]
     return (
-        wallet + _profit(side, value, cost),
+        wallet + linear_profit(side, value, cost),
         _maintenance(value, row.rate_e8, row.deduction_e8, reserve),
         _initial(value, leverage_e2, reserve),
     )

@@ -50,7 +50,10 @@ STATE_FIELDS = {
 }
 STATE_ARRAYS = {
     "memory": (MEMORY_SIZE, "numbers of the rule's own, 0 at entry"),
-    "layer_share": (len(TARGETS), "notional of each layer, as a share of the core's: opposite, inverse, other"),
+    "layer_share": (
+        len(TARGETS),
+        "each layer by target: its notional over the core's, of an asset what is held over what share 1 would be",
+    ),
     "signals": (SIGNALS_MAX, "values, known now, of the signals that the rule names; NaN: not known"),
     "hours_to_event": (EVENTS_MAX, "hours to the next event, as known now, of each kind it names; inf: none"),
     "hours_since_event": (EVENTS_MAX, "hours since the last event of each kind it names; inf: none"),

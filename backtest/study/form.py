@@ -99,11 +99,11 @@ def _is_coin(market: MarketSpec, symbol: str) -> bool:
 
 
 def _layer(section: Section, market: MarketSpec | None) -> LayerSpec:
-    use = section.get("use", reader.choice(*TARGETS))
+    use = section.get("use", reader.choice(*TARGETS[:3]))
     symbol = None
     if use == OPPOSITE and section.has("symbol"):
         section.problem("symbol", "is not for the opposite leg, which is in the core's own contract", "take it out")
-    elif use in TARGETS[1:]:
+    elif use in TARGETS[1:3]:
         symbol = section.get("symbol", _contract(market, coin=use == "inverse"))
         if market is not None and symbol in market.symbols:
             section.problem("symbol", f"is {symbol}, which the core holds", 'take another, or use = "opposite"')

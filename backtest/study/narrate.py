@@ -52,6 +52,7 @@ TITLES = {
     "entry": "entry",
     "liquidation": "forced close",
     "exit": "exit at the horizon",
+    "expiry": "a valued asset ends and is settled at its last close",
     "data_end": "the data end",
 }
 INDENT = " " * 18  # under the text behind a time

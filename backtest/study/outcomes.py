@@ -60,9 +60,12 @@ def outcome_table(venue: str, job: Job, entries: Entries, batch: Batch, facts: F
     def null_below_zero(name: str) -> pa.Array:
         return pa.array(row[name], mask=row[name] < 0)
 
+    def of_pools(name: str) -> Ints:
+        """Give a figure that only runs with several legs have."""
+        return np.asarray(row[name] if name in (row.dtype.names or ()) else np.zeros(count, np.int64))
+
     share = np.divide(row["forced_qty_e8"], row["entry_qty_e8"], out=np.zeros(count), where=row["entry_qty_e8"] > 0)
     certainty = pa.array(np.where(facts.certain, "certain", "possible"), mask=row["liquidated"] == 0)
-    has_layers = "layer_liquidations" in (row.dtype.names or ())
     survive = facts.to_survive_e8
     columns: dict[str, Any] = {
         "run_id": pa.array([f"{job.strategy}/{label}/{job.reaction}" for label in entries.labels]),
@@ -82,8 +85,8 @@ def outcome_table(venue: str, job: Job, entries: Entries, batch: Batch, facts: F
         "cause": names(row["cause"], schema.LIQUIDATION_CAUSES),
         "partial": row["partial"] == 1,
         "liquidated_share": share,
-        "layer_liquidations": row["layer_liquidations"] if has_layers else np.zeros(count, np.int64),
-        "premium_e8": np.zeros(count, np.int64),
+        "layer_liquidations": of_pools("layer_liquidations"),
+        "premium_e8": of_pools("premium_e8"),
         "liquidation_ms": null_below_zero("liquidation_ms"),
         "liquidation_price_e8": null_below_zero("liquidation_price_e8"),
         "qty_at_baseline_liquidation_e8": null_below_zero("qty_at_baseline_liquidation_e8"),

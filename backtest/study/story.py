@@ -28,7 +28,7 @@ from backtest.venues.tiers import as_of
 
 Rows = Sequence[Mapping[str, Any]]
 # Causes of one bar's rows, in the order in which they are told.
-ORDER = ("entry", "funding", "arrival", "rule", "liquidation", "exit", "data_end")
+ORDER = ("entry", "expiry", "funding", "arrival", "rule", "liquidation", "exit", "data_end")
 
 
 @dataclass(frozen=True, slots=True)

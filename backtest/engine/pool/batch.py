@@ -13,9 +13,14 @@ from backtest.engine.batch import CHUNK_RUNS, KEEP, QUEUE_ROWS, Batch, Keep, Row
 from backtest.engine.compiled import Rules
 from backtest.engine.ledger import ACTION_ROW
 from backtest.engine.pool.forms import (
+    ASSET,
+    ASSETS_MAX,
+    BOUGHT,
     CORE,
     CORE_MAX,
+    INSTRUMENTS_MAX,
     INVERSE,
+    MARGINED,
     OPPOSITE,
     OTHER,
     POOL_FILL,
@@ -23,6 +28,7 @@ from backtest.engine.pool.forms import (
     POOL_PLAN,
     POOL_TRANSFER,
     QUOTE,
+    WRITTEN,
     PoolBook,
     PoolDesk,
 )
@@ -30,6 +36,7 @@ from backtest.engine.pool.market import PoolMarket
 from backtest.engine.pool.replay import blank_pool_runs, replay_pools
 from backtest.engine.state import MEMORY_SIZE, blank_state
 from backtest.errors import InvariantError, RuleError
+from backtest.units import E8
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +58,33 @@ class Collateral:
 
 
 @dataclass(frozen=True, slots=True)
+class AssetTerms:
+    """How rules may hold the valued asset of the same number in the market."""
+
+    side: int  # +1 bought, -1 written or sold
+    paid: bool  # its price changes hands; else only profit and loss do
+    own_account: bool
+    ratio_e8: int  # share of its value that a bought paid asset counts for in the core's account; else 1e8
+    size_by: int  # what a share of 1 is: index in schema.SIZE_BY
+    slippage_e8: int
+
+
+@dataclass(frozen=True, slots=True)
 class Form:
-    """The legs of a run: instruments 0 to `core_count` - 1 are the core's."""
+    """The legs of a run: instruments 0 to `core_count` - 1 are the core's, the last ones the valued assets."""
 
     core_count: int
     layers: tuple[Layer, ...] = ()
     collaterals: tuple[Collateral, ...] = ()
     sync: bool = False
+    assets: tuple[AssetTerms, ...] = ()
 
 
 def pool_plan(terms: Terms, form: Form, market: PoolMarket, rules: Rules, **switches: bool) -> Any:
     """Join terms, form and rules as a record of `forms.POOL_PLAN`; `switches` as for `Terms.plan`.
 
-    Errors: InvariantError for a form that no venue has: several core legs that are isolated or settled in coin, and
-    collateral outside cross margin.
+    Errors: InvariantError for a form that no venue has: several core legs that are isolated or settled in coin,
+    collateral outside cross margin, and valued assets that have no place or count for more than they are.
     """
     cross = bool(terms.cross)
     inverse = [bool(flag) for flag in market.inverse]
@@ -73,6 +93,9 @@ def pool_plan(terms: Terms, form: Form, market: PoolMarket, rules: Rules, **swit
         raise InvariantError.at("pool", f"{count} core legs", "several need cross margin and linear contracts")
     if form.collaterals and (not cross or inverse[0]):
         raise InvariantError.at("pool", "collateral", "needs cross margin and linear contracts")
+    if len(inverse) > INSTRUMENTS_MAX:
+        raise InvariantError.at("pool", f"{len(inverse)} instruments", f"take at most {INSTRUMENTS_MAX}")
+    _check_assets(form, market, is_quote_pool=cross and not inverse[0])
     if rules.has_distance:
         what = "a rule waits for a distance to liquidation, which a run with several legs has in many directions"
         raise RuleError.at("strategy", what, "wait for a buffer")
@@ -80,9 +103,10 @@ def pool_plan(terms: Terms, form: Form, market: PoolMarket, rules: Rules, **swit
     plan = np.zeros(1, POOL_PLAN)[0]
     for name in base.dtype.names:
         plan[name] = base[name]
-    plan["core_count"], plan["slot_count"] = count, 2 * count + 2
+    plan["core_count"], plan["slot_count"] = count, 2 * count + 2 + len(form.assets)
     plan["instrument_count"], plan["sync"] = len(inverse), int(form.sync)
     plan["leg_instrument"], plan["leg_target"] = -1, CORE
+    plan["leg_slippage_e8"] = terms.slippage_e8
     for slot in range(count):
         plan["leg_instrument"][slot] = slot
     assets = [instrument + 1 if flag else QUOTE for instrument, flag in enumerate(inverse)]
@@ -94,6 +118,8 @@ def pool_plan(terms: Terms, form: Form, market: PoolMarket, rules: Rules, **swit
             plan["leg_leverage_e2"][slot] = layer.leverage_e2
             if not cross or assets[instrument] != assets[0]:
                 plan["leg_unit"][slot], plan["unit_asset"][slot] = slot, assets[instrument]
+    for a, asset in enumerate(form.assets):
+        _lay_asset(plan, a, asset, len(inverse) - len(form.assets) + a)
     plan["collateral_count"] = len(form.collaterals)
     for j, collateral in enumerate(form.collaterals):
         plan["collateral_instrument"][j] = collateral.instrument
@@ -101,8 +127,43 @@ def pool_plan(terms: Terms, form: Form, market: PoolMarket, rules: Rules, **swit
     return plan
 
 
+def _check_assets(form: Form, market: PoolMarket, *, is_quote_pool: bool) -> None:
+    """Refuse valued assets that the market has not, and terms that would count for more than an asset is worth."""
+    count = len(form.assets)
+    if count != market.asset_count or count > ASSETS_MAX:
+        what = f"terms of {count} valued assets, marks of {market.asset_count}"
+        raise InvariantError.at("pool", what, f"give both of the same ones, at most {ASSETS_MAX}")
+    for a, asset in enumerate(form.assets):
+        where = f"asset {a + 1} of the pool"
+        if not asset.own_account and not is_quote_pool:
+            raise InvariantError.at(where, "in the core's account", "needs cross margin and linear contracts")
+        counts = asset.paid and asset.side > 0 and not asset.own_account
+        if not 0 <= asset.ratio_e8 <= E8 or (asset.ratio_e8 != E8 and not counts):
+            what = f"a ratio of {asset.ratio_e8} e-8"
+            raise InvariantError.at(
+                where, what, "takes 0 to 1, and less than 1 if bought and paid in the core's account"
+            )
+        if not 0 <= asset.slippage_e8 <= E8:
+            raise InvariantError.at(where, f"a slippage of {asset.slippage_e8} e-8", "takes 0 to 1")
+
+
+def _lay_asset(plan: Any, a: int, asset: AssetTerms, instrument: int) -> None:
+    """Write the leg of a valued asset into a plan."""
+    (slot,) = slots_of(ASSET + a, int(plan["core_count"]))
+    plan["leg_instrument"][slot], plan["leg_target"][slot] = instrument, ASSET + a
+    plan["leg_form"][slot] = (BOUGHT if asset.side > 0 else WRITTEN) if asset.paid else MARGINED
+    for name in ("side", "slippage_e8", "ratio_e8", "size_by"):
+        plan[f"leg_{name}"][slot] = getattr(asset, name)
+    if asset.own_account:
+        plan["leg_unit"][slot] = slot
+    plan["unit_asset"][slot] = QUOTE
+
+
 def slots_of(target: int, core_count: int) -> range:
     """Give the slots of a target's legs."""
+    if target >= ASSET:
+        slot = 2 * core_count + 2 + target - ASSET
+        return range(slot, slot + 1)
     return {
         OPPOSITE: range(core_count, 2 * core_count),
         INVERSE: range(2 * core_count, 2 * core_count + 1),

@@ -1,7 +1,7 @@
 """The records of the pool replay: what is asked, what a run's state is, and the rows it leaves.
 
-A leg has a slot: the core's legs first, then the opposite leg of each, then the inverse layer, then the other one. A
-unit is named by the first slot it may hold: 0 the core's, else the slot of the layer that stands alone.
+A leg has a slot: the core's legs first, then the opposite leg of each, then the inverse layer, the other one, and the
+valued assets. A unit is named by the first slot it may hold: 0 the core's, else that of the layer that stands alone.
 """
 
 from __future__ import annotations
@@ -15,12 +15,16 @@ from backtest.engine import cells as at
 from backtest.engine.plan import ENTRY, OUTCOME_ROW, PLAN
 
 CORE_MAX = 8
-SLOTS_MAX = 2 * CORE_MAX + 2
-INSTRUMENTS_MAX = 12
+ASSETS_MAX = 4
+SLOTS_MAX = 2 * CORE_MAX + 2 + ASSETS_MAX
+INSTRUMENTS_MAX = 16
 COLLATERALS_MAX = 4
 QUOTE = 0  # the asset of all linear legs; asset k + 1 is the base coin of instrument k
-OPPOSITE, INVERSE, OTHER = range(3)  # targets of `trade`, in the order of schema.TARGETS
+OPPOSITE, INVERSE, OTHER, ASSET = range(4)  # targets of `trade`, in the order of schema.TARGETS; ASSET + a of asset a
 CORE = -1
+# What a leg is: a position under the venue's rules, or a valued asset: margined, or paid and written or bought.
+VENUE, MARGINED, WRITTEN, BOUGHT = range(4)
+BY_QUANTITY, BY_NOTIONAL, BY_CAPITAL = range(3)  # in the order of schema.SIZE_BY
 
 
 def _names(*names: str) -> list[tuple[str, str]]:
@@ -44,6 +48,11 @@ POOL_PLAN = np.dtype(
             ("leg_unit", "i8", (SLOTS_MAX,)),
             ("leg_target", "i8", (SLOTS_MAX,)),  # CORE, or the target of a layer
             ("leg_leverage_e2", "i8", (SLOTS_MAX,)),  # of layers
+            ("leg_form", "i8", (SLOTS_MAX,)),  # VENUE, MARGINED, WRITTEN or BOUGHT
+            ("leg_side", "i8", (SLOTS_MAX,)),  # of valued assets; 0: a layer against the core
+            ("leg_slippage_e8", "i8", (SLOTS_MAX,)),
+            ("leg_ratio_e8", "i8", (SLOTS_MAX,)),  # share of its value that a bought asset counts for
+            ("leg_size_by", "i8", (SLOTS_MAX,)),  # of valued assets
             ("unit_asset", "i8", (SLOTS_MAX,)),
             ("collateral_instrument", "i8", (COLLATERALS_MAX,)),
             ("collateral_share_e8", "i8", (COLLATERALS_MAX,)),
@@ -72,12 +81,14 @@ POOL_RUN = np.dtype(
                 "funding",
                 "turnover",
                 "added",
+                "premium",
             ),
             *_names("clearance", "rule_fills", "latency_from_ms", "actions", "refused", "breaches", "partial"),
             *_names("first_liq_ms", "first_liq_mark", "first_cause", "layer_liquidations", "paid_since_test"),
             *_names("min_buffer", "max_ratio", "seen", "counted_to", "count_bound", "sum_high", "sum_low", "on_path"),
             *_names("before_path_high", "before_path_low", "paired_high", "paired_low", "paired_done"),
-            *_names("baseline_qty", "baseline_liq_bar", "baseline_exit_bar", "entered_bar", "funded", "old_wallet"),
+            *_names("baseline_qty", "baseline_liq_bar", "baseline_exit_bar", "entered_bar", "funded", "margins"),
+            *_names("old_margins", "old_wallet", "unfunded_wallet"),
             *_names("day", "day_sent", "queue_head", "queue_tail", "script_at", "called", "pending", "bars_visited"),
             *_names("feed_due"),
             *_names("breached", "forced", "spent"),  # bit masks over the units
@@ -87,6 +98,8 @@ POOL_RUN = np.dtype(
             ("leverage_e2", "i8", (SLOTS_MAX,)),
             ("fee_reserve", "i8", (SLOTS_MAX,)),
             ("old_fee_reserve", "i8", (SLOTS_MAX,)),
+            ("old_qty", "i8", (SLOTS_MAX,)),
+            ("old_cost", "i8", (SLOTS_MAX,)),
             ("open_sum", "i8", (CORE_MAX,)),  # mark opens counted and not yet multiplied
             ("entry_mark", "i8", (CORE_MAX,)),
             ("table", "i8", (INSTRUMENTS_MAX,)),
@@ -106,7 +119,11 @@ POOL_RUN = np.dtype(
 )
 # What the less obvious ones hold:
 #   entry_qty, forced_qty    of one core leg its quantity, of several their notional
+#   cost                     value of the fills; 0 of a paid asset, whose price has changed hands
 #   paid_since_test          fees out of unit 0's wallet since its last test, in its asset
+#   margins                  segment whose margins per unit are in force for valued assets
+#   old_*                    what held before the present segment's first open: the cause of a breach
+#   unfunded_wallet          unit 0's wallet there after the settlement of ended assets, before funding
 #   forced, spent            units forced on this way of the path; those tested again at its end
 
 POOL_TRANSFER = np.dtype(
@@ -119,9 +136,11 @@ POOL_FILL = np.dtype(
     + [("run", "i4"), ("rule", "i2"), ("cause", "i1"), ("slot", "i1")],
     align=True,
 )
-POOL_OUTCOME = np.dtype([*_fields(OUTCOME_ROW), ("layer_liquidations", "i8")])
+POOL_OUTCOME = np.dtype([*_fields(OUTCOME_ROW), ("layer_liquidations", "i8"), ("premium_e8", "i8")])
 
-K_CONVERT = at.K_TAKEOVER + 1
+# Kinds and causes that only pools have, after those of `cells`.
+K_CONVERT, K_PREMIUM = at.K_TAKEOVER + 1, at.K_TAKEOVER + 2
+C_EXPIRY = at.C_ARRIVAL + 1
 
 
 class PoolBook(NamedTuple):

@@ -16,20 +16,21 @@ from backtest.engine.actions import (
     LEVERAGE_CAP,
     NOT_SUPPORTED,
 )
-from backtest.engine.arithmetic import mul_ceil, mul_div_ceil, mul_div_floor, mul_floor
+from backtest.engine.arithmetic import E8, mul_ceil, mul_div_ceil, mul_div_floor, mul_floor
 from backtest.engine.compile import inner
 from backtest.engine.pool.books import buy_coin, price_of_coin, transfer
-from backtest.engine.pool.forms import OPPOSITE, QUOTE
+from backtest.engine.pool.forms import BOUGHT, BY_CAPITAL, BY_NOTIONAL, OPPOSITE, QUOTE, VENUE
 from backtest.engine.pool.legs import close_leg, cost_of, open_leg, part_up
 from backtest.engine.pool.units import figures, wallet_of
-from backtest.engine.pool.values import allows, notional_of
+from backtest.engine.pool.values import allows, notional_of, qty_max
 
 if TYPE_CHECKING:
     from backtest.engine.pool.forms import PoolDesk
     from backtest.engine.pool.market import PoolMarket
     from backtest.engine.pool.values import Plan, Run
 
-INSUFFICIENT_MARGIN = 11  # in the order of schema.ACTION_STATUS
+INSUFFICIENT_MARGIN, NOT_LISTED = 11, 12  # in the order of schema.ACTION_STATUS
+QTY_END = 9 * 10**18  # at 1e-8: quantities stay under it
 
 
 @inner
@@ -57,8 +58,31 @@ def core_notional(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run) -> i
 
 
 @inner
+def unit_share(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, slot: int) -> tuple[int, int]:
+    """Give what a share of 1 of a valued asset is: an amount over a price, at 1e-8; a quantity over a price of 1."""
+    mark = desk.marks[plan.leg_instrument[slot]]
+    if plan.leg_size_by[slot] == BY_CAPITAL:
+        return run.capital, mark
+    if plan.leg_size_by[slot] == BY_NOTIONAL:
+        return core_notional(market, plan, desk, run), mark
+    first = plan.leg_instrument[0]
+    return run.qty[0], desk.marks[first] if market.inverse[first] else E8
+
+
+@inner
+def asset_quantity(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, slot: int, share: int, up: bool) -> int:
+    """Give the quantity of a valued asset that is a share; QTY_END where it is that or more, or the price is 0."""
+    amount, price = unit_share(market, plan, desk, run, slot)
+    if mul_div_floor(amount, share, QTY_END) >= price:
+        return QTY_END
+    return mul_div_ceil(amount, share, price) if up else mul_div_floor(amount, share, price)
+
+
+@inner
 def wanted(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, slot: int, share: int, up: bool) -> int:
     """Give the quantity of a layer leg that is a share of the core."""
+    if plan.leg_form[slot] != VENUE:
+        return asset_quantity(market, plan, desk, run, slot, share, up)
     if plan.leg_target[slot] == OPPOSITE:
         core = run.qty[slot - plan.core_count]
         return mul_ceil(core, share) if up else mul_floor(core, share)
@@ -103,7 +127,7 @@ def shrink_layer(
         held = run.qty[slot]
         if held > 0 and plan.leg_target[slot] == target:
             instrument = plan.leg_instrument[slot]
-            wish = wanted(market, plan, desk, run, slot, share, True)
+            wish = min(wanted(market, plan, desk, run, slot, share, True), held)
             qty = part_up(wish, entry.leg_step_e8[slot], held)
             rest = notional_of(market, instrument, held - qty, desk.marks[instrument])
             if rest < entry.leg_min_notional_e8[slot]:
@@ -128,6 +152,8 @@ def growth_refusal(
     empty, small, capped = False, False, False
     for slot in range(plan.core_count, plan.slot_count):
         if is_layer(plan, slot, target):
+            if plan.leg_form[slot] != VENUE:
+                return asset_refusal(market, plan, desk, run, entry, slot, share)
             qty = grown(market, plan, desk, run, entry, slot, share)
             instrument = plan.leg_instrument[slot]
             mark, held = desk.marks[instrument], run.qty[slot] + qty
@@ -139,6 +165,18 @@ def growth_refusal(
     if small:
         return BELOW_MIN_NOTIONAL
     return LEVERAGE_CAP if capped else DONE
+
+
+@inner
+def asset_refusal(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, entry: Any, slot: int, share: int) -> int:
+    """Give why no more of a valued asset can be had, or DONE."""
+    most = qty_max(market, plan, run, slot)
+    if most == 0 or unit_share(market, plan, desk, run, slot)[1] == 0:
+        return NOT_LISTED
+    qty = grown(market, plan, desk, run, entry, slot, share)
+    if qty > most - run.qty[slot]:
+        return INVALID_AMOUNT
+    return BELOW_STEP if qty == 0 else DONE
 
 
 @inner
@@ -163,20 +201,24 @@ def grow_layer(
 def fund_layer(
     market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, entry: Any, share: int, target: int, rule: int
 ) -> int:
-    """Pay what growing a layer costs into its unit; in the core's own unit there must be room for it."""
-    pooled = 0
+    """Pay what growing a layer costs into its unit; in the core's own unit there must be room for it.
+
+    A paid asset is bought with money that is posted for it, there too.
+    """
+    pooled, shared = 0, False
     for slot in range(plan.core_count, plan.slot_count):
         if not is_layer(plan, slot, target):
             continue
         cost = cost_of(market, plan, desk, run, slot, grown(market, plan, desk, run, entry, slot, share))
         unit = plan.leg_unit[slot]
-        if unit == 0:
+        if unit == 0 and plan.leg_form[slot] != BOUGHT:
             pooled += cost
+            shared = True
             continue
         status = fund_unit(market, plan, desk, run, unit, cost, rule)
         if status != DONE:
             return status
-    if pooled > 0:
+    if shared:
         equity, _, initial = figures(market, plan, run, 0, desk.marks, False)
         if pooled > equity - initial:
             return INSUFFICIENT_MARGIN
@@ -185,7 +227,7 @@ def fund_layer(
 
 @inner
 def fund_unit(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, unit: int, cost: int, rule: int) -> int:
-    """Post a cost to a layer's own wallet: from the free balance as far as it goes, the rest from the reserve."""
+    """Post a cost to a unit's wallet: from the free balance as far as it goes, the rest from the reserve."""
     asset, wallet = plan.unit_asset[unit], wallet_of(unit)
     free = run.balance[QUOTE, at.FREE]
     if asset == QUOTE:

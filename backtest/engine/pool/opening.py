@@ -16,9 +16,9 @@ from backtest.engine.plan import DATED, THRESHOLDS
 from backtest.engine.pool.actions import bring, call_rule, perform
 from backtest.engine.pool.books import count_opens, keep_pair, transfer
 from backtest.engine.pool.forced import end_breach, end_run, liquidate, price_cause, test_after_action
-from backtest.engine.pool.legs import close_leg, refresh
+from backtest.engine.pool.legs import close_leg, refresh, settle_asset
 from backtest.engine.pool.units import close_stretch, figures, is_core_held, is_held, is_liquidated, see, wallet_of
-from backtest.engine.pool.values import funding_amount, in_quote, notional_of
+from backtest.engine.pool.values import first_asset, funding_amount, in_quote, notional_of, qty_max
 
 if TYPE_CHECKING:
     from backtest.engine.pool.forms import PoolDesk
@@ -78,6 +78,7 @@ def enter_segment(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, bar:
     run.time_ms = market.times_ms[bar]
     run.entered_bar = bar
     run.old_wallet = run.balance[plan.unit_asset[0], at.MARGIN]
+    run.old_margins, run.margins = run.margins, run.segment
     changed = False
     for i in range(plan.instrument_count):
         segment = market.segments[run.segment, i]
@@ -88,6 +89,11 @@ def enter_segment(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, bar:
         run.old_fee_reserve[slot] = run.fee_reserve[slot]
         if changed and run.qty[slot] > 0:
             refresh(market, plan, run, slot)
+    for slot in range(first_asset(plan), plan.slot_count):
+        run.old_qty[slot], run.old_cost[slot] = run.qty[slot], run.cost[slot]
+        if run.qty[slot] > 0 and qty_max(market, plan, run, slot) == 0:
+            settle_asset(market, plan, desk, run, slot)
+    run.unfunded_wallet = run.balance[plan.unit_asset[0], at.MARGIN]
     run.funded = pay_funding(market, plan, desk, run)
 
 
@@ -107,11 +113,15 @@ def take_arrivals(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run) -> b
 
 @inner
 def swap_terms(plan: Plan, run: Run) -> None:
-    """Exchange tables and fee reserves with those before this open."""
+    """Exchange tables, margins, fee reserves and legs of assets with those before this open."""
+    run.margins, run.old_margins = run.old_margins, run.margins
     for i in range(plan.instrument_count):
         run.table[i], run.old_table[i] = run.old_table[i], run.table[i]
     for slot in range(plan.slot_count):
         run.fee_reserve[slot], run.old_fee_reserve[slot] = run.old_fee_reserve[slot], run.fee_reserve[slot]
+    for slot in range(first_asset(plan), plan.slot_count):
+        run.qty[slot], run.old_qty[slot] = run.old_qty[slot], run.qty[slot]
+        run.cost[slot], run.old_cost[slot] = run.old_cost[slot], run.cost[slot]
 
 
 @inner
@@ -129,6 +139,7 @@ def open_cause(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, bar: in
         cause = price_cause(market, plan, desk, run)
     swap_terms(plan, run)
     if cause == BY_FUNDING:
+        run.balance[asset, at.MARGIN] = run.unfunded_wallet
         equity, maintenance, _ = figures(market, plan, run, 0, desk.marks, False)
         if equity <= maintenance:
             cause = BY_TIER_CHANGE

@@ -122,7 +122,7 @@ def begin(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, entry: Any) 
         return GAP
     run.time_ms = run.entry_ms = market.times_ms[bar]
     run.bar = run.entry_bar = run.counted_to = run.count_bound = bar
-    run.segment = entry.entry_segment
+    run.segment = run.margins = entry.entry_segment
     run.capital = entry.capital_e8
     lay_opens(market, plan, desk, bar)
     for i in range(plan.instrument_count):
@@ -130,6 +130,8 @@ def begin(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, entry: Any) 
     for slot in range(plan.slot_count):
         core = slot < plan.core_count
         run.side[slot] = entry.side if core else -entry.side
+        if plan.leg_side[slot] != 0:
+            run.side[slot] = plan.leg_side[slot]
         run.leverage_e2[slot] = entry.leverage_e2 if core else plan.leg_leverage_e2[slot]
     refusal = refusal_of(market, plan, desk, run, entry)
     if refusal != NONE:
@@ -203,6 +205,7 @@ def finish(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, entry: Any,
     row["fees_e8"] = run.fees
     row["funding_e8"] = run.funding
     row["slippage_e8"] = run.slippage
+    row["premium_e8"] = run.premium
     row["clearance_fee_e8"] = run.clearance
     row["margin_added_e8"] = run.added
     row["turnover_e8"] = run.turnover

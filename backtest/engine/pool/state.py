@@ -8,9 +8,10 @@ import numpy as np
 
 from backtest.engine import cells as at
 from backtest.engine.compile import inner
-from backtest.engine.pool.forms import CORE, QUOTE
+from backtest.engine.pool.forms import ASSET, CORE, QUOTE
+from backtest.engine.pool.layers import unit_share
 from backtest.engine.pool.units import collateral_value, figures
-from backtest.engine.pool.values import notional_of, tier_of
+from backtest.engine.pool.values import first_asset, notional_of, tier_of
 from backtest.engine.state import HOUR_MS, natural
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def entry_price(market: PoolMarket, run: Run, instrument: int) -> float:
 
 @inner
 def fill_layers(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, s: Any) -> None:
-    """Write the core's notional, and of each target the layer's share of it."""
+    """Write the core's notional, and of each target the layer's share of it; of an asset, of what share 1 would be."""
     core, layers = 0, 0
     for target in range(len(s.layer_share)):
         s.layer_share[target] = 0.0
@@ -94,5 +95,9 @@ def fill_layers(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, s: Any
                 s.layer_share[plan.leg_target[slot]] += float(notional)
     s.notional = natural(core)
     s.layers = float(layers)
-    for target in range(len(s.layer_share)):
+    for target in range(ASSET):
         s.layer_share[target] = s.layer_share[target] / float(core) if core > 0 else 0.0
+    for slot in range(first_asset(plan), plan.slot_count):
+        amount, price = unit_share(market, plan, desk, run, slot)
+        held = run.qty[slot] if amount > 0 and price > 0 else 0
+        s.layer_share[plan.leg_target[slot]] = float(held) / (float(amount) / natural(price)) if held > 0 else 0.0

@@ -9,8 +9,9 @@ from backtest.engine.arithmetic import mul_ceil, mul_floor, scale_floor, split_p
 from backtest.engine.compile import inner
 from backtest.engine.margin import RATIO_PPM_MAX, buffer_at_most, buffer_ppm, ratio_at_least, ratio_ppm
 from backtest.engine.plan import BUFFER_BELOW, INT64_MIN, MARGIN_RATIO_ABOVE
+from backtest.engine.pool.forms import BOUGHT
 from backtest.engine.pool.forms import wallet_of as _wallet_of
-from backtest.engine.pool.values import leg_figures, tier_of
+from backtest.engine.pool.values import asset_figures, first_asset, tier_of, venue_figures
 
 if TYPE_CHECKING:
     from backtest.engine.pool.market import PoolMarket
@@ -26,6 +27,15 @@ def is_held(plan: Plan, run: Run, unit: int) -> bool:
     """Tell whether a leg of a unit has quantity."""
     for slot in range(unit, plan.slot_count):  # noqa: SIM110 (the compiler knows no `any`)
         if run.qty[slot] > 0 and plan.leg_unit[slot] == unit:
+            return True
+    return False
+
+
+@inner
+def is_at_risk(plan: Plan, run: Run, unit: int) -> bool:
+    """Tell whether a leg of a unit has quantity that can owe something: any but a bought paid asset."""
+    for slot in range(unit, plan.slot_count):
+        if run.qty[slot] > 0 and plan.leg_unit[slot] == unit and plan.leg_form[slot] != BOUGHT:
             return True
     return False
 
@@ -48,18 +58,40 @@ def collateral_value(plan: Plan, run: Run, j: int, mark: int) -> int:
 
 
 @inner
+def least_of_assets(market: PoolMarket, plan: Plan, run: Run, unit: int, low: Any, high: Any) -> Figures:
+    """Give the least that a unit's valued assets add to equity between two marks of each, and their margins.
+
+    What is bought is worth least at the low, what is written or sold at the high; margins do not hang on the mark. A
+    loop of its own: one for all legs would cost runs without assets a quarter of their time.
+    """
+    value, maintenance, initial = 0, 0, 0
+    for slot in range(max(unit, first_asset(plan)), plan.slot_count):
+        if run.qty[slot] > 0 and plan.leg_unit[slot] == unit:
+            i = plan.leg_instrument[slot]
+            mark = low[i] if run.side[slot] > 0 else high[i]
+            leg_value, leg_maintenance, leg_initial = asset_figures(market, plan, run, slot, mark)
+            value += leg_value
+            maintenance += leg_maintenance
+            initial += leg_initial
+    return value, maintenance, initial
+
+
+@inner
 def figures(market: PoolMarket, plan: Plan, run: Run, unit: int, marks: Any, core_only: bool) -> Figures:
     """Give equity, maintenance and initial margin of a unit; of the core legs alone, as if layers were not there."""
     equity = run.balance[plan.unit_asset[unit], wallet_of(unit)]
     maintenance, initial = 0, 0
-    for slot in range(unit, plan.core_count if core_only else plan.slot_count):
+    for slot in range(unit, plan.core_count if core_only else first_asset(plan)):
         if run.qty[slot] > 0 and plan.leg_unit[slot] == unit:
-            profit, leg_maintenance, leg_initial = leg_figures(
+            profit, leg_maintenance, leg_initial = venue_figures(
                 market, plan, run, slot, marks[plan.leg_instrument[slot]]
             )
             equity += profit
             maintenance += leg_maintenance
             initial += leg_initial
+    if plan.slot_count > first_asset(plan) and not core_only:
+        value, held_maintenance, held_initial = least_of_assets(market, plan, run, unit, marks, marks)
+        equity, maintenance, initial = equity + value, maintenance + held_maintenance, initial + held_initial
     if unit == 0:
         for j in range(plan.collateral_count):
             equity += collateral_value(plan, run, j, marks[plan.collateral_instrument[j]])
@@ -68,8 +100,8 @@ def figures(market: PoolMarket, plan: Plan, run: Run, unit: int, marks: Any, cor
 
 @inner
 def is_liquidated(market: PoolMarket, plan: Plan, run: Run, unit: int, marks: Any) -> bool:
-    """Tell whether the liquidation predicate of a unit holds: equity <= maintenance while it holds quantity."""
-    if not plan.liquidate or not is_held(plan, run, unit):
+    """Tell whether the liquidation predicate of a unit holds: equity <= maintenance while a leg of it is at risk."""
+    if not plan.liquidate or not is_at_risk(plan, run, unit):
         return False
     equity, maintenance, _ = figures(market, plan, run, unit, marks, False)
     return equity <= maintenance
@@ -109,10 +141,10 @@ def corner(market: PoolMarket, plan: Plan, run: Run, unit: int, low: Any, high: 
     least_maintenance, most_maintenance, least_initial, most_initial = 0, 0, 0, 0
     for i in range(plan.instrument_count):
         at_low, at_high = 0, 0
-        for slot in range(unit, plan.slot_count):
+        for slot in range(unit, first_asset(plan)):
             if run.qty[slot] > 0 and plan.leg_unit[slot] == unit and plan.leg_instrument[slot] == i:
-                profit, maintenance, initial = leg_figures(market, plan, run, slot, low[i])
-                other_profit, other_maintenance, other_initial = leg_figures(market, plan, run, slot, high[i])
+                profit, maintenance, initial = venue_figures(market, plan, run, slot, low[i])
+                other_profit, other_maintenance, other_initial = venue_figures(market, plan, run, slot, high[i])
                 at_low += profit
                 at_high += other_profit
                 least_maintenance += min(maintenance, other_maintenance)
@@ -125,13 +157,18 @@ def corner(market: PoolMarket, plan: Plan, run: Run, unit: int, low: Any, high: 
                     at_low += collateral_value(plan, run, j, low[i])
                     at_high += collateral_value(plan, run, j, high[i])
         equity += min(at_low, at_high)
+    if plan.slot_count > first_asset(plan):
+        value, maintenance, initial = least_of_assets(market, plan, run, unit, low, high)
+        equity += value
+        least_maintenance, most_maintenance = least_maintenance + maintenance, most_maintenance + maintenance
+        least_initial, most_initial = least_initial + initial, most_initial + initial
     return equity, least_maintenance, most_maintenance, least_initial, most_initial
 
 
 @inner
 def is_in_one_tier(market: PoolMarket, plan: Plan, run: Run, unit: int, low: Any, high: Any) -> bool:
     """Tell whether every leg of a unit stays in its tier: between, its maintenance is then what its ends say."""
-    for slot in range(unit, plan.slot_count):
+    for slot in range(unit, first_asset(plan)):
         if run.qty[slot] > 0 and plan.leg_unit[slot] == unit:
             i = plan.leg_instrument[slot]
             if tier_of(market, run, i, run.qty[slot], low[i]) != tier_of(market, run, i, run.qty[slot], high[i]):
@@ -143,7 +180,7 @@ def is_in_one_tier(market: PoolMarket, plan: Plan, run: Run, unit: int, low: Any
 def is_clear(market: PoolMarket, plan: Plan, run: Run, low: Any, high: Any) -> bool:
     """Tell that between two marks of each instrument no predicate and no threshold can hold: a bound, never wrong."""
     for unit in range(plan.slot_count):
-        if not is_held(plan, run, unit):
+        if not is_at_risk(plan, run, unit):
             continue
         if not is_in_one_tier(market, plan, run, unit, low, high):
             return False

@@ -1,4 +1,4 @@
-"""What one leg is worth: fill values, notional, margins. Linear legs in quote, inverse legs in coin.
+"""What one leg is worth: fill values, notional, margins. Linear legs and valued assets in quote, inverse legs in coin.
 
 An inverse value Q / p is kept as the pair (Q, p) until it is rounded, so that the formulas of `venues.margin` round
 once here too.
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from backtest.engine.arithmetic import (
     E8,
+    mul_ceil,
     mul_div,
     mul_div_ceil,
     mul_div_floor,
@@ -19,7 +20,8 @@ from backtest.engine.arithmetic import (
     split_product,
 )
 from backtest.engine.compile import inner
-from backtest.engine.margin import charge_up, fee_reserve, measure, tier_at
+from backtest.engine.margin import charge_up, fee_reserve, linear_profit, measure, tier_at
+from backtest.engine.pool.forms import BOUGHT, VENUE
 from backtest.engine.position import fill_value
 from backtest.venues.margin import Arithmetic, margin_formulas
 
@@ -104,8 +106,46 @@ def figures_of(
 
 
 @inner
+def first_asset(plan: Plan) -> int:
+    """Give the slot of the first valued asset."""
+    return 2 * plan.core_count + 2
+
+
+@inner
+def qty_max(market: PoolMarket, plan: Plan, run: Run, slot: int) -> int:
+    """Give the largest quantity of a valued asset that may be held now; 0 where it is not listed."""
+    return market.segments[run.segment, plan.leg_instrument[slot]].qty_max_e8
+
+
+@inner
+def asset_figures(market: PoolMarket, plan: Plan, run: Run, slot: int, mark: int) -> tuple[int, int, int]:
+    """Give what a valued asset adds to equity, and its margins: its quantity times those of one unit.
+
+    A bought paid asset counts for floor(q p ratio) and needs no margin; the others for their profit, which of a
+    written one, whose cost is 0, is what it takes to buy it back.
+    """
+    value = split_product(run.qty[slot], mark)
+    if plan.leg_form[slot] == BOUGHT:
+        return scale_floor(value[0], value[1], plan.leg_ratio_e8[slot]), 0, 0
+    each = market.segments[run.margins, plan.leg_instrument[slot]]
+    return (
+        linear_profit(run.side[slot], value, run.cost[slot]),
+        mul_ceil(run.qty[slot], each.maintenance_e8),
+        mul_ceil(run.qty[slot], each.initial_e8),
+    )
+
+
+@inner
 def leg_figures(market: PoolMarket, plan: Plan, run: Run, slot: int, mark: int) -> tuple[int, int, int]:
-    """Give profit, maintenance and initial margin of the leg in a slot."""
+    """Give profit (of a paid asset: value), maintenance and initial margin of the leg in a slot."""
+    if plan.leg_form[slot] != VENUE:
+        return asset_figures(market, plan, run, slot, mark)
+    return venue_figures(market, plan, run, slot, mark)
+
+
+@inner
+def venue_figures(market: PoolMarket, plan: Plan, run: Run, slot: int, mark: int) -> tuple[int, int, int]:
+    """Give profit, maintenance and initial margin of a leg under the venue's rules."""
     terms = (run.leverage_e2[slot], run.fee_reserve[slot])
     return figures_of(
         market, run, plan.leg_instrument[slot], run.side[slot], run.qty[slot], run.cost[slot], terms, mark
@@ -115,7 +155,7 @@ def leg_figures(market: PoolMarket, plan: Plan, run: Run, slot: int, mark: int) 
 @inner
 def reserve_of(market: PoolMarket, plan: Plan, run: Run, slot: int, cost: int) -> int:
     """Give the closing-fee reserve of a leg: ceil(cost (1 -/+ side / L) taker), 0 where the venue has none."""
-    if not plan.fee_reserve or cost == 0:
+    if not plan.fee_reserve or cost == 0 or plan.leg_form[slot] != VENUE:
         return 0
     instrument = plan.leg_instrument[slot]
     direction = -run.side[slot] if market.inverse[instrument] else run.side[slot]

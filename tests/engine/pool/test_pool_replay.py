@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from backtest import before_event, buffer_below, param, rule, signal, trade
+from backtest import before_event, buffer_below, every, move_margin, param, rule, signal, trade
 from backtest.data.tape import tape_from_arrays
 from backtest.engine import cells as at
 from backtest.engine.batch import Batch, Terms
 from backtest.engine.compiled import prepare
 from backtest.engine.feed import Spans, Steps
-from backtest.engine.pool.batch import Collateral, Form, Layer, pool_plan, replay_pool_batch
-from backtest.engine.pool.forms import INVERSE, OPPOSITE, OTHER, POOL_ENTRY
+from backtest.engine.pool.batch import AssetTerms, Collateral, Form, Layer, pool_plan, replay_pool_batch
+from backtest.engine.pool.forms import BY_CAPITAL, BY_NOTIONAL, BY_QUANTITY, INVERSE, OPPOSITE, OTHER, POOL_ENTRY
 from backtest.engine.pool.market import PoolMarket, pool_market
-from backtest.errors import InvariantError
-from backtest.schema import ACTION_STATUS, EXIT_REASONS, Tape
+from backtest.errors import DataError, InvariantError
+from backtest.schema import ACTION_STATUS, CAUSES, EXIT_REASONS, TRANSFER_KINDS, AssetTape, Tape
 from backtest.units import E8, HOUR_MS
 from backtest.venues.tiers import Tier, TierTable
 
@@ -57,6 +58,24 @@ def hedge_on_signal(state: Any, p: Any) -> Any:
     return trade("opposite", 0.5 if state.signals[0] > 0 else 0.25)
 
 
+@rule(
+    wake=buffer_below("trigger") | every("31h"),
+    trigger=param(0.6, high=2.0, help="buffer at which to act"),
+)
+def insure(state: Any, p: Any) -> Any:
+    """Add margin, buy and write assets in turn, and sell a part of what is held."""
+    state.memory[0] += 1.0
+    if state.memory[0] % 5.0 == 1.0:
+        return trade("asset", 0.05)
+    if state.memory[0] % 5.0 == 2.0:
+        return move_margin(1500.0)
+    if state.memory[0] % 5.0 == 3.0:
+        return trade("asset2", 0.01)
+    if state.memory[0] % 5.0 == 4.0:
+        return trade("asset3", 0.02)
+    return trade("asset", -0.02)
+
+
 class Made:
     """Signals and events at made-up times."""
 
@@ -86,8 +105,21 @@ def tape(seed: int, price: float) -> Tape:
     return tape_from_arrays(HOUR_MS, times, *columns, funding, [TierTable("T", 0, 0, TIERS, "t")], [(0, 50_000)])
 
 
+def asset(seed: int, price: float, first: int, last: int, margin: float) -> AssetTape:
+    """Make the marks of an asset from a bar to another, some rows missing; its margins change now and then."""
+    generator = np.random.Generator(np.random.PCG64(seed))
+    bars = np.array([i for i in range(first, last) if i % 11 != 5], np.int64)
+    close = price * np.exp(np.cumsum(generator.normal(0, 0.02, len(bars))))
+    opening = np.concatenate([[price], close[:-1]])
+    high, low = np.maximum(opening, close) * 1.01, np.minimum(opening, close) * 0.99
+    columns = [np.round(c * E8).astype(np.int64) for c in (opening, high, low, close)]
+    initial = np.round(margin * (1 + 0.2 * (bars // 50 % 3)) * E8).astype(np.int64)
+    return AssetTape("A", HOUR_MS, 30_000, bars * HOUR_MS, *columns, initial, initial // 2)
+
+
 TAPES = [tape(1, 100.0), tape(2, 50.0), tape(3, 100.0)]
 INVERSES = [False, False, True]
+ASSETS = [asset(4, 5.0, 30, 700, 0.0), asset(5, 20.0, 0, 1200, 6.0), asset(6, 40.0, 200, 1400, 4.0)]
 
 
 def entries(market: PoolMarket, count: int = 40) -> Any:
@@ -113,6 +145,30 @@ FORMS = {
         Terms(20_000, 100_000, 500_000, cross=True),
         hedge,
     ),
+    "assets in the core's account": (
+        Form(
+            2,
+            assets=(
+                AssetTerms(1, True, False, 90_000_000, BY_QUANTITY, 1_000_000),
+                AssetTerms(-1, True, False, E8, BY_NOTIONAL, 1_000_000),
+                AssetTerms(-1, False, False, E8, BY_CAPITAL, 50_000),
+            ),
+        ),
+        Terms(20_000, 100_000, 500_000, cross=True),
+        insure,
+    ),
+    "assets in accounts of their own": (
+        Form(
+            1,
+            assets=(
+                AssetTerms(1, True, True, E8, BY_CAPITAL, 1_000_000),
+                AssetTerms(-1, True, True, E8, BY_NOTIONAL, 1_000_000),
+                AssetTerms(1, False, True, E8, BY_QUANTITY, 0),
+            ),
+        ),
+        Terms(20_000, 100_000, 500_000),
+        insure,
+    ),
     "hedged on a signal": (Form(1, (Layer(OPPOSITE, 1000),)), Terms(20_000, 100_000, 500_000), hedge_on_signal),
     "taken over": (
         Form(2, (Layer(OPPOSITE, 1000),)),
@@ -124,8 +180,8 @@ FORMS = {
 
 def replayed(name: str, *, next_open: bool = False, skip: bool = True, sync: bool = False) -> Batch:
     form, terms, author = FORMS[name]
-    form = Form(form.core_count, form.layers, form.collaterals, sync)
-    market = pool_market(TAPES, INVERSES, sync=sync)
+    form = replace(form, sync=sync)
+    market = pool_market(TAPES, INVERSES, assets=ASSETS if form.assets else (), sync=sync)
     rules = prepare([(author, author.values({}), 3 * HOUR_MS)]).fed(market.times_ms, Made())
     plan = pool_plan(terms, form, market, rules, next_open=next_open, skip=skip)
     return replay_pool_batch(market, plan, rules, entries(market), keep="all", book_rows=1 << 14)
@@ -181,6 +237,31 @@ def test_layers_are_opened_refused_and_liquidated() -> None:
     assert sum(int(batch.outcomes["layer_liquidations"].sum()) for batch in batches) > 0
 
 
+@pytest.mark.parametrize("name", [name for name in FORMS if FORMS[name][0].assets])
+def test_assets_are_bought_written_and_settled(name: str) -> None:
+    """The price of a paid asset is a premium and nothing else is; what is held at the end is settled at the close."""
+    batch = replayed(name)
+    paid = batch.transfers[batch.transfers["kind"] == TRANSFER_KINDS.index("premium")]
+    net = np.bincount(
+        paid["run"], np.where(paid["credit"] == at.MARKET, 1, -1) * paid["amount_e8"], len(batch.outcomes)
+    )
+    assert (net.astype(np.int64) == batch.outcomes["premium_e8"]).all()
+    assert {CAUSES[cause] for cause in paid["cause"]} >= {"rule", "exit", "expiry"}
+    assert {ACTION_STATUS[status] for status in batch.actions["status"]} >= {"done", "below_step", "not_listed"}
+    form = FORMS[name][0]
+    first = 2 * form.core_count + 2
+    settled = batch.fills[batch.fills["cause"] == CAUSES.index("expiry")]
+    last = np.array([one.close_e8[-1] for one in ASSETS])[settled["slot"] - first]
+    assert len(settled)
+    assert (settled["price_e8"] == last).all()
+    assert (settled["mark_e8"] == last).all()
+    ends = np.array([one.time_ms[-1] + HOUR_MS for one in ASSETS])[settled["slot"] - first]
+    assert (settled["time_ms"] == ends).all()
+    bought = batch.fills["qty_e8"] > 0
+    opening = (batch.fills["cause"] == CAUSES.index("rule")) & (batch.fills["slot"] == first)
+    assert set(bought[opening]) == {True, False}
+
+
 def test_a_form_that_no_venue_has_is_refused() -> None:
     market = pool_market(TAPES, INVERSES)
     nothing = prepare([])
@@ -188,3 +269,38 @@ def test_a_form_that_no_venue_has_is_refused() -> None:
         pool_plan(Terms(), Form(2), market, nothing, next_open=False)
     with pytest.raises(InvariantError, match="collateral"):
         pool_plan(Terms(), Form(1, (), (Collateral(0, E8, E8),)), market, nothing, next_open=False)
+
+
+OWN = AssetTerms(1, True, True, E8, BY_QUANTITY, 0)
+CORE_ACCOUNT = replace(OWN, own_account=False)
+
+
+@pytest.mark.parametrize(
+    ("assets", "marks", "cross", "problem"),
+    [
+        ((OWN,), 0, False, "terms of 1 valued assets, marks of 0"),
+        ((OWN,) * 5, 5, False, "at most 4"),
+        ((CORE_ACCOUNT,), 1, False, "in the core's account"),
+        ((replace(CORE_ACCOUNT, ratio_e8=E8 + 1),), 1, True, "a ratio of 100000001 e-8"),
+        ((replace(CORE_ACCOUNT, ratio_e8=-1),), 1, True, "a ratio of -1 e-8"),
+        ((replace(CORE_ACCOUNT, ratio_e8=1, side=-1),), 1, True, "bought and paid in the core's account"),
+        ((replace(OWN, ratio_e8=E8 - 1),), 1, True, "bought and paid in the core's account"),
+        ((replace(OWN, slippage_e8=E8 + 1),), 1, True, "slippage"),
+    ],
+)
+def test_terms_of_an_asset_that_cannot_be_are_refused(assets: Any, marks: int, cross: bool, problem: str) -> None:
+    market = pool_market(TAPES, INVERSES, assets=(ASSETS[0],) * marks)
+    with pytest.raises(InvariantError, match=problem):
+        pool_plan(Terms(cross=cross), Form(1, assets=assets), market, prepare([]), next_open=False)
+
+
+def test_a_core_that_settles_in_coin_takes_assets_in_accounts_of_their_own_only() -> None:
+    market = pool_market(TAPES[2:], [True], assets=ASSETS[:1])
+    assert pool_plan(Terms(cross=True), Form(1, assets=(OWN,)), market, prepare([]), next_open=False)["slot_count"] == 5
+    with pytest.raises(InvariantError, match="linear contracts"):
+        pool_plan(Terms(cross=True), Form(1, assets=(CORE_ACCOUNT,)), market, prepare([]), next_open=False)
+
+
+def test_an_asset_on_bars_of_another_length_is_refused() -> None:
+    with pytest.raises(DataError, match="differ in interval"):
+        pool_market(TAPES, INVERSES, assets=(ASSETS[0]._replace(interval_ms=60_000),))
