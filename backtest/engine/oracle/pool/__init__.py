@@ -5,6 +5,9 @@ It shares no formula with the compiled pool replay; the tests compare the two tr
 
 from backtest.engine.oracle.pool.model import (
     TARGETS,
+    Asset,
+    AssetBar,
+    AssetSpec,
     Collateral,
     CoreLeg,
     Instrument,
@@ -21,6 +24,9 @@ from backtest.engine.oracle.pool.run import replay
 
 __all__ = [
     "TARGETS",
+    "Asset",
+    "AssetBar",
+    "AssetSpec",
     "Collateral",
     "CoreLeg",
     "Instrument",

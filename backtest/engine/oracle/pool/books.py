@@ -51,6 +51,7 @@ class Totals:
     clearance: int = 0
     turnover: int = 0
     margin_added: int = 0
+    premium: int = 0
     core_fees: int = 0
 
 
@@ -81,6 +82,8 @@ class Books:
         if kind == "fee":
             self.totals.fees += coin.in_quote(amount, at.marks)
             self.totals.core_fees += amount if debit == "margin" else 0
+        if kind == "premium":
+            self.totals.premium += amount if credit == "market" else -amount
 
     def settle(self, at: At, account: str, amount: int, kinds: tuple[str, str], other: str, coin: Coin) -> None:
         """Book a gain (positive, the first kind) or a loss (the second) of an account."""

@@ -98,8 +98,8 @@ class Desk:
         added = [leg.qty * share // (E8 * leg.step) * leg.step for leg in legs]
         if not all(added):
             return "below_step"
-        values = [opening(pool, at, leg, qty)[1] for leg, qty in zip(legs, added, strict=True)]
-        margins = [ceil_div(value * E8, leg.leverage) + leg.fee(value) for leg, value in zip(legs, values, strict=True)]
+        values = [opening(at, leg, qty)[1] for leg, qty in zip(legs, added, strict=True)]
+        margins = [leg.opening_cost(qty, value) for leg, qty, value in zip(legs, added, values, strict=True)]
         if sum(margins) > pool.books.held("free"):
             return "insufficient_free"
         for leg, qty in zip(legs, added, strict=True):

@@ -6,6 +6,7 @@ Sources: Binance, Futures Liquidation Protocols; Bybit, Liquidation Process (UTA
 from __future__ import annotations
 
 from backtest.engine.oracle.numbers import E8, ceil_div, e8, worse_price
+from backtest.engine.oracle.pool.assets import AssetLeg
 from backtest.engine.oracle.pool.books import At
 from backtest.engine.oracle.pool.legs import Closed, Leg
 from backtest.engine.oracle.pool.pool import Pool
@@ -15,7 +16,7 @@ from backtest.engine.oracle.pool.units import Unit
 
 def force_close(pool: Pool, at: At, unit: Unit) -> None:
     """Close what the venue closes when the predicate of a unit holds at the marks of `at`."""
-    legs = sorted(pool.open_legs(unit), key=lambda leg: (-leg.maintenance(at.marks[leg.instrument]), leg.slot))
+    legs = sorted(pool.open_legs(unit), key=lambda leg: _turn(leg, at))
     for leg in legs:
         if pool.plan.procedure == "takeover":
             if not _step_to_lower_tier(pool, at, unit, leg):
@@ -27,6 +28,12 @@ def force_close(pool: Pool, at: At, unit: Unit) -> None:
             break
     if not pool.open_legs(unit):
         empty(pool, at, unit)
+
+
+def _turn(leg: Leg, at: At) -> tuple[bool, int, int]:
+    """Order the legs: the largest maintenance first, the lower slot of two alike; assets that need none last."""
+    maintenance = leg.maintenance(at.marks[leg.instrument])
+    return isinstance(leg, AssetLeg) and maintenance == 0, -maintenance, leg.slot
 
 
 def _forced_price(pool: Pool, at: At, leg: Leg) -> int:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from backtest.engine.oracle.numbers import E8, ceil_div
+from backtest.engine.oracle.numbers import ceil_div
+from backtest.engine.oracle.pool.assets import AssetLeg
 from backtest.engine.oracle.pool.books import At
 from backtest.engine.oracle.pool.legs import Leg
 from backtest.engine.oracle.pool.pool import Pool
+from backtest.engine.oracle.pool.shares import whole_of
 from backtest.engine.oracle.pool.trading import buy_coin, close_leg, open_leg, opening, price_of_coin
-from backtest.engine.oracle.pool.units import Unit, target_slots
-
-
-def core_notional(pool: Pool, marks: tuple[int, ...]) -> int:
-    """Add up the notional of the core legs in quote."""
-    return sum(leg.notional(leg.qty, marks[leg.instrument]) for leg in pool.core)
+from backtest.engine.oracle.pool.units import target_slots
 
 
 class Layers:
@@ -32,19 +29,17 @@ class Layers:
         legs = [self.pool.legs[slot] for slot in slots]
         return self._add(legs, share, at) if share > 0 else self._take(legs, -share, at)
 
-    def _asked(self, leg: Leg, share: int, at: At) -> tuple[int, int]:
-        """Give the quantity that a share of the core is in a leg, as numerator and denominator."""
-        count = len(self.pool.plan.core)
-        if leg.slot < 2 * count:
-            return self.pool.legs[leg.slot - count].qty * share, E8
-        notional = core_notional(self.pool, at.marks)
-        return notional * share, E8 if leg.inverse else at.marks[leg.instrument]
-
     def _add(self, legs: list[Leg], share: int, at: At) -> str:
+        wholes = [whole_of(self.pool, leg, at.marks) for leg in legs]
+        assets = [leg for leg in legs if isinstance(leg, AssetLeg)]
+        if not all(asset.terms.listed for asset in assets) or any(whole.price == 0 for whole in wholes):
+            return "not_listed"
         parts = []
-        for leg in legs:
-            numerator, denominator = self._asked(leg, share, at)
+        for leg, whole in zip(legs, wholes, strict=True):
+            numerator, denominator = whole.part(share)
             parts.append((leg, numerator // denominator // leg.step * leg.step))
+        if any(asset.qty + parts[0][1] > asset.most for asset in assets):
+            return "invalid_amount"
         if not all(qty for _, qty in parts):
             return "below_step"
         grown = [(leg.grown(qty), at.marks[leg.instrument]) for leg, qty in parts]
@@ -52,21 +47,16 @@ class Layers:
             return "below_min_notional"
         if not all(leg.allows(leg.leverage, mark) for leg, mark in grown):
             return "leverage_cap"
-        unit, cost = self.pool.unit_of(legs[0].slot), sum(self._cost(leg, qty, at) for leg, qty in parts)
-        refusal = self._afford(unit, cost, at)
+        refusal = self._afford(legs[0], sum(leg.opening_cost(qty, opening(at, leg, qty)[1]) for leg, qty in parts), at)
         if refusal is None:
             for leg, qty in parts:
                 open_leg(self.pool, at, leg.slot, qty)
         return refusal or "done"
 
-    def _cost(self, leg: Leg, qty: int, at: At) -> int:
-        """Give margin and fee of opening a quantity, in the leg's asset."""
-        _, value = opening(self.pool, at, leg, qty)
-        return ceil_div(value * E8, leg.leverage) + leg.fee(value)
-
-    def _afford(self, unit: Unit, cost: int, at: At) -> str | None:
-        """Bring the cost to the unit, or say why it cannot be; unit 0 must have it already."""
-        if unit.number == 0:
+    def _afford(self, leg: Leg, cost: int, at: At) -> str | None:
+        """Bring a cost to a leg's unit, or say why it cannot be; unit 0 must have it already, unless it buys."""
+        unit = self.pool.unit_of(leg.slot)
+        if unit.number == 0 and leg.at_risk:
             figures = self.pool.figures(unit, at.marks)
             return "insufficient_margin" if cost > figures.equity - figures.initial else None
         books, free = self.pool.books, self.pool.books.held("free")
@@ -97,9 +87,12 @@ class Layers:
         if not held:
             return "below_step"
         for leg in held:
-            numerator, denominator = self._asked(leg, share, at)
-            steps = max(ceil_div(ceil_div(numerator, denominator), leg.step), 1)
-            qty = min(steps * leg.step, leg.qty)
+            numerator, denominator = whole_of(self.pool, leg, at.marks).part(share)
+            if denominator == 0:
+                qty = leg.qty
+            else:
+                steps = max(ceil_div(ceil_div(numerator, denominator), leg.step), 1)
+                qty = min(steps * leg.step, leg.qty)
             if leg.notional(leg.qty - qty, at.marks[leg.instrument]) < leg.min_notional:
                 qty = leg.qty
             close_leg(self.pool, at, leg.slot, qty)

@@ -33,6 +33,7 @@ class Leg:
     leverage: int
     step: int
     min_notional: int
+    slippage: int
     fee_reserve: bool
     rows: tuple[Row, ...] = ()
     taker: int = 0
@@ -43,6 +44,16 @@ class Leg:
     def gains(self) -> int:
         """Say whether the leg gains (+1) or loses (-1) when its value grows."""
         return -self.side if self.inverse else self.side
+
+    @property
+    def at_risk(self) -> bool:
+        """Say whether the leg can owe something: its unit is then tested."""
+        return True
+
+    @property
+    def result_kinds(self) -> tuple[str, str]:
+        """Give the kinds of the transfers that book a gain and a loss."""
+        return "profit", "loss"
 
     def exact(self, qty: int, price: int) -> tuple[int, int]:
         """Give the value of a quantity at a price as numerator and denominator."""
@@ -80,8 +91,8 @@ class Leg:
             return 0
         return ceil_div(self.cost * (self.leverage - self.gains * E8) * self.taker, self.leverage * E8)
 
-    def unrealised(self, mark: int) -> int:
-        """Give the unrealised profit at a mark, rounded against the account."""
+    def contribution(self, mark: int) -> int:
+        """Give what the leg adds to equity at a mark: its unrealised profit, rounded against the account."""
         numerator, denominator = self.exact(self.qty, mark)
         if self.gains > 0:
             return numerator // denominator - self.cost
@@ -103,6 +114,14 @@ class Leg:
     def fee(self, value: int) -> int:
         """Give the taker fee of a value."""
         return ceil_div(value * self.taker, E8)
+
+    def opening_cost(self, qty: int, value: int) -> int:
+        """Give margin and fee of opening a quantity for a value."""
+        return ceil_div(value * E8, self.leverage) + self.fee(value)
+
+    def paid_at_opening(self, value: int) -> int:
+        """Give what changes hands for an opened value: nothing, the result is settled at the close."""
+        return 0
 
     def funding(self, mark: int, rate: int) -> int:
         """Give the funding to pay (positive, rounded up) or to receive (negative, rounded down)."""

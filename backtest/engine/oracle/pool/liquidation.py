@@ -16,8 +16,8 @@ from backtest.engine.oracle.pool.pool import Marks, Pool
 from backtest.engine.oracle.pool.units import Unit
 
 
-class Before(NamedTuple):
-    """All legs, and the wallet of unit 0, as they were before an open."""
+class Held(NamedTuple):
+    """All legs, and the wallet of unit 0, as they were at a moment of an open."""
 
     legs: tuple[Leg, ...]
     wallet: int
@@ -106,11 +106,11 @@ class Liquidations:
         core = [leg for leg in legs if leg.slot < len(self.pool.plan.core)]
         return "price" if self.pool.figures_with(self.core, marks, core, wallet).liquidated else "hedge_margin"
 
-    def cause_at_open(self, before: Before, marks: Marks) -> str:
-        """Say what turned the predicate of unit 0 true at an open: the mark, a new table or fee, or funding."""
+    def cause_at_open(self, before: Held, after_terms: Held, marks: Marks) -> str:
+        """Say what turned the predicate of unit 0 true at an open: the mark, new terms, or funding."""
         if self.pool.figures_with(self.core, marks, before.legs, before.wallet).liquidated:
             return self._price_or_hedge(marks, before.legs, before.wallet)
-        now = self.pool.figures_with(self.core, marks, self.pool.legs.values(), before.wallet)
+        now = self.pool.figures_with(self.core, marks, after_terms.legs, after_terms.wallet)
         return "tier_change" if now.liquidated else "funding"
 
     def cause_after_fees(self, marks: Marks) -> str:

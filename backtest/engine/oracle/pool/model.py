@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from backtest.engine.oracle.model import Action, Plan, State, TierRow
 
-TARGETS = ("opposite", "inverse", "other")
+TARGETS = ("opposite", "inverse", "other", "asset", "asset2", "asset3", "asset4")
 
 
 class PoolBar(NamedTuple):
@@ -36,12 +36,34 @@ class Instrument:
     taker: tuple[tuple[int, Decimal], ...]
 
 
+class AssetBar(NamedTuple):
+    """What is known of a valued asset in one bar: its mark's four prices, and its margins per unit, in quote."""
+
+    time_ms: int
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    initial: Decimal
+    maintenance: Decimal
+
+
+@dataclass(frozen=True)
+class Asset:
+    """A valued asset: its bars in order, and the fee rate of its fills."""
+
+    name: str
+    bars: tuple[AssetBar, ...]
+    fee: Decimal
+
+
 @dataclass(frozen=True)
 class PoolMarket:
-    """The instruments of a run; a run uses the bars that all of them have."""
+    """The instruments of a run, which uses the bars that all of them have, and after them its valued assets."""
 
     interval_ms: int
     instruments: tuple[Instrument, ...]
+    assets: tuple[Asset, ...] = ()
 
 
 class CoreLeg(NamedTuple):
@@ -53,7 +75,7 @@ class CoreLeg(NamedTuple):
 
 
 class LayerSpec(NamedTuple):
-    """A hedge that rules may open: one of TARGETS.
+    """A hedge in a contract that rules may open: one of the first three TARGETS.
 
     `opposite` takes instruments, steps and least notionals of the core legs: its own are not read.
     """
@@ -63,6 +85,23 @@ class LayerSpec(NamedTuple):
     leverage: Decimal
     step: Decimal
     min_notional: Decimal
+
+
+class AssetSpec(NamedTuple):
+    """How rules may hold the market's asset of the same number.
+
+    `paid`: the price changes hands at a fill, else only profit and loss do. `own_account`: not the core's account.
+    `ratio`: share of a bought and paid asset's value that counts in the core's account. `size_by`: what share 1 is,
+    the core's "quantity", its "notional", or the run's "capital".
+    """
+
+    side: int
+    paid: bool
+    own_account: bool
+    ratio: Decimal
+    size_by: str
+    step: Decimal
+    slippage: Decimal
 
 
 class Collateral(NamedTuple):
@@ -80,12 +119,13 @@ class PoolPlan(Plan):
     core: tuple[CoreLeg, ...] = ()
     layers: tuple[LayerSpec, ...] = ()
     collaterals: tuple[Collateral, ...] = ()
+    assets: tuple[AssetSpec, ...] = ()
     joint: str = "worst"
 
 
 @dataclass
 class PoolState(State):
-    """What a rule sees of a run with several legs: besides, the layers' notional over the core's, by target."""
+    """What a rule sees of a run with several legs: besides, by target, what is held over what share 1 would be."""
 
     layer_share: list[float] = field(default_factory=lambda: [0.0] * len(TARGETS))
 

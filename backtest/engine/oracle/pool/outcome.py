@@ -83,6 +83,7 @@ def outcome_of(
         "fees_e8": totals.fees,
         "funding_e8": totals.funding,
         "slippage_e8": totals.slippage,
+        "premium_e8": totals.premium,
         "clearance_fee_e8": totals.clearance,
         "margin_added_e8": totals.margin_added,
         "turnover_e8": totals.turnover,

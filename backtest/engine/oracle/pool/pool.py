@@ -8,6 +8,7 @@ from dataclasses import replace
 from backtest.engine.oracle.account import INFINITE_RATIO_PPM
 from backtest.engine.oracle.model import TierRow
 from backtest.engine.oracle.numbers import ceil_div
+from backtest.engine.oracle.pool.assets import AssetLeg, AssetTerms
 from backtest.engine.oracle.pool.books import Books
 from backtest.engine.oracle.pool.legs import Leg
 from backtest.engine.oracle.pool.model import PoolMarket, PoolPlan, PoolResult
@@ -35,6 +36,10 @@ class Pool:
     @property
     def core(self) -> list[Leg]:
         return [self.legs[slot] for slot in range(len(self.plan.core))]
+
+    @property
+    def asset_legs(self) -> list[AssetLeg]:
+        return [leg for leg in self.legs.values() if isinstance(leg, AssetLeg)]
 
     @property
     def core_is_flat(self) -> bool:
@@ -66,8 +71,8 @@ class Pool:
         return figures(own, wallet + self.coins_worth(unit, marks), marks)
 
     def liquidated(self, unit: Unit, marks: Marks) -> bool:
-        """Say whether the predicate of a unit holds: equity at or under maintenance, with quantity."""
-        return bool(self.open_legs(unit)) and self.figures(unit, marks).liquidated
+        """Say whether the predicate of a unit holds: equity at or under maintenance, with a leg that may owe."""
+        return any(leg.at_risk for leg in self.open_legs(unit)) and self.figures(unit, marks).liquidated
 
     # --- terms ---------------------------------------------------------------------------------------------------
 
@@ -79,6 +84,11 @@ class Pool:
         for slot, leg in self.legs.items():
             if leg.instrument == instrument:
                 self.legs[slot] = replace(leg, rows=exact, taker=taker)
+
+    def take_asset_terms(self, leg: AssetLeg, terms: AssetTerms) -> None:
+        """Bring an asset's margins into force, or its end."""
+        self.end_stretch()
+        self.legs[leg.slot] = replace(leg, terms=terms)
 
     def set_leverage(self, leverage: int) -> None:
         """Take another leverage for all core legs."""
@@ -114,11 +124,11 @@ class Pool:
             self.min_buffer_ppm = buffer if self.min_buffer_ppm is None else min(self.min_buffer_ppm, buffer)
 
     def _worth(self, legs: list[Leg], instrument: int, marks: Marks) -> int:
-        """Give the profit of legs and the value of collaterals on one instrument."""
+        """Give what legs and collaterals on one instrument add to equity."""
         mark = marks[instrument]
-        profit = sum(leg.unrealised(mark) for leg in legs if leg.instrument == instrument)
+        worth = sum(leg.contribution(mark) for leg in legs if leg.instrument == instrument)
         held = [c for c in self.collaterals if c.instrument == instrument]
-        return profit + sum(coin_value(c, self.books.held("margin", c.coin.asset), mark) for c in held)
+        return worth + sum(coin_value(c, self.books.held("margin", c.coin.asset), mark) for c in held)
 
     def _note_ratio(self, equity: int, maintenance: int) -> None:
         ratio = INFINITE_RATIO_PPM

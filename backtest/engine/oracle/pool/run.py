@@ -10,14 +10,14 @@ from backtest.engine.oracle.pool.books import At
 from backtest.engine.oracle.pool.desk import Desk, Scene
 from backtest.engine.oracle.pool.entry import enter, refusal, sizes
 from backtest.engine.oracle.pool.legs import Leg
-from backtest.engine.oracle.pool.liquidation import Before, Liquidations
+from backtest.engine.oracle.pool.liquidation import Held, Liquidations
 from backtest.engine.oracle.pool.model import PoolMarket, PoolPlan, PoolResult
 from backtest.engine.oracle.pool.outcome import Exposure, Story, outcome_of
 from backtest.engine.oracle.pool.path import END, Holds, Way, condition, next_place, ways_of
 from backtest.engine.oracle.pool.pool import Pool
 from backtest.engine.oracle.pool.state import state_of
 from backtest.engine.oracle.pool.tape import Step, Tape
-from backtest.engine.oracle.pool.trading import close_leg
+from backtest.engine.oracle.pool.trading import close_leg, settle_ended
 from backtest.engine.oracle.run import strikes
 from backtest.engine.oracle.state import RuleMemory
 from backtest.schema import VERBS
@@ -110,8 +110,10 @@ class _Run:
     def _open(self, step: Step, previous_ms: int) -> None:
         """Steps 1 to 7 of an instant."""
         at = At(step.time_ms, step.mark_open, step.trade_open, "exit")
-        before = Before(tuple(self.pool.legs.values()), self.pool.wallet(self.core))
+        before = self._held()
         self._take_terms(step.time_ms)
+        self._settle_ended_assets(at)
+        after_terms = self._held()
         events: set[str] = set()
         fills_before = len(self.result.fills)
         if step.number == 0:
@@ -120,7 +122,7 @@ class _Run:
         else:
             events = {"every_bar"} | self._fund(at, previous_ms)
             events |= {"on_arrival"} if self.desk.receive(at) else set()
-            self.liquidations.test(at, lambda: self.liquidations.cause_at_open(before, step.mark_open))
+            self.liquidations.test(at, lambda: self.liquidations.cause_at_open(before, after_terms, step.mark_open))
             fills_before = len(self.result.fills)
             if not self.story.over and step.time_ms >= self.plan.entry_ms + self.plan.horizon_ms:
                 self._leave("horizon", at)
@@ -137,16 +139,29 @@ class _Run:
             self.liquidations.test(at, lambda: self.liquidations.cause_after_fees(step.mark_open))
 
     def _take_terms(self, time_ms: int) -> None:
-        """Step 1: risk tables and taker rates come into force."""
+        """Step 1: risk tables, taker rates and margins of assets come into force."""
         for number, instrument in enumerate(self.market.instruments):
             terms = self.tape.terms(number, time_ms)
             if terms != self.terms[number]:
                 self.terms[number] = terms
                 self.pool.take_terms(number, instrument.tiers[terms[0]][1], e8(instrument.taker[terms[1]][1]))
+        for leg in self.pool.asset_legs:
+            asset_terms = self.tape.asset_terms(leg.instrument, time_ms)
+            if asset_terms != leg.terms:
+                self.pool.take_asset_terms(leg, asset_terms)
+
+    def _settle_ended_assets(self, at: At) -> None:
+        """Step 1 too: what is held of an asset that is listed no more is settled."""
+        for leg in self.pool.asset_legs:
+            if leg.qty and not leg.terms.listed:
+                settle_ended(self.pool, at._replace(cause="expiry"), leg.slot)
+
+    def _held(self) -> Held:
+        return Held(tuple(self.pool.legs.values()), self.pool.wallet(self.core))
 
     def _fund(self, at: At, previous_ms: int) -> set[str]:
         """Step 2: funding leg by leg; the rates of bars that were left out are added."""
-        rates = [self.tape.rates(i, previous_ms, at.time_ms) for i in range(len(self.market.instruments))]
+        rates = [self.tape.rates(i, previous_ms, at.time_ms) for i in range(len(at.marks))]
         if any(rates):
             self.pool.end_stretch()
         events = set()

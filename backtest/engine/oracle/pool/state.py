@@ -6,9 +6,10 @@ import math
 
 from backtest.engine.oracle.model import RuleUse
 from backtest.engine.oracle.outside import Outside
-from backtest.engine.oracle.pool.layers import core_notional
+from backtest.engine.oracle.pool.assets import AssetLeg
 from backtest.engine.oracle.pool.model import TARGETS, PoolState
 from backtest.engine.oracle.pool.pool import Pool
+from backtest.engine.oracle.pool.shares import core_notional, whole_of
 from backtest.engine.oracle.pool.units import target_slots
 from backtest.engine.oracle.state import HOUR_MS, RuleMemory, natural, padded
 
@@ -43,7 +44,7 @@ def state_of(
         side=first.side,
         leverage=natural(first.leverage),
         wallet=in_quote(pool.wallet(unit)),
-        unrealized_pnl=in_quote(sum(leg.unrealised(marks[leg.instrument]) for leg in pool.open_legs(unit))),
+        unrealized_pnl=in_quote(sum(leg.contribution(marks[leg.instrument]) for leg in pool.open_legs(unit))),
         equity=in_quote(figures.equity),
         initial_margin=in_quote(figures.initial),
         maintenance_margin=in_quote(figures.maintenance),
@@ -79,8 +80,11 @@ def _entry_price(qty: int, cost: int, *, inverse: bool) -> float:
 
 
 def _share(pool: Pool, target: int, marks: tuple[int, ...]) -> float:
-    """Give the notional of a target's legs over the core's."""
+    """Give the notional of a target's legs over the core's; of an asset, what is held over what share 1 would be."""
     core = core_notional(pool, marks)
     legs = [pool.legs[slot] for slot in target_slots(pool.plan, target, pool.legs)]
+    if legs and isinstance(legs[0], AssetLeg):
+        one = whole_of(pool, legs[0], marks).natural()
+        return float(legs[0].qty) / one if one else 0.0
     layer = sum(leg.notional(leg.qty, marks[leg.instrument]) for leg in legs)
     return float(layer) / float(core) if core else 0.0

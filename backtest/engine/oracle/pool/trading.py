@@ -26,19 +26,20 @@ class Quote(NamedTuple):
 # --- legs ----------------------------------------------------------------------------------------------------------
 
 
-def opening(pool: Pool, at: At, leg: Leg, qty: int) -> tuple[int, int]:
+def opening(at: At, leg: Leg, qty: int) -> tuple[int, int]:
     """Give price and value of a fill that opens or adds."""
     buying = leg.side > 0
-    price = worse_price(at.prices[leg.instrument], e8(pool.plan.slippage), buying=buying)
+    price = worse_price(at.prices[leg.instrument], leg.slippage, buying=buying)
     return price, leg.fill_value(qty, price, buying=buying)
 
 
 def open_leg(pool: Pool, at: At, slot: int, qty: int) -> int:
-    """Open or add, and pay the fee from the unit's wallet; the value of the fill in quote is returned."""
+    """Open or add, and pay price and fee from the unit's wallet; the value of the fill in quote is returned."""
     leg, unit = pool.legs[slot], pool.unit_of(slot)
-    price, value = opening(pool, at, leg, qty)
+    price, value = opening(at, leg, qty)
     _write_fill(pool, at, leg, leg.side * qty, price, at.prices[leg.instrument], value)
     pool.legs[slot] = leg.grown(qty, value)
+    pool.books.settle(at, unit.account, -leg.paid_at_opening(value), leg.result_kinds, "market", unit.coin)
     pool.books.transfer(at, "fee", unit.account, "fees", leg.fee(value), unit.coin)
     return unit.coin.in_quote(value, at.marks)
 
@@ -49,7 +50,7 @@ def close_part(pool: Pool, at: At, slot: int, qty: int, price: int, price_before
     closed = leg.closed(qty, price)
     _write_fill(pool, at, leg, -leg.side * qty, price, price_before, closed.value)
     pool.legs[slot] = closed.leg
-    pool.books.settle(at, unit.account, closed.realised, ("profit", "loss"), "market", unit.coin)
+    pool.books.settle(at, unit.account, closed.realised, leg.result_kinds, "market", unit.coin)
     return closed
 
 
@@ -66,7 +67,7 @@ def close_leg(pool: Pool, at: At, slot: int, qty: int, *, put_back: bool = False
     """Close a quantity by choice: slippage, fee, and the share that an isolated unit frees; empty a flat unit."""
     leg, unit = pool.legs[slot], pool.unit_of(slot)
     wallet, base = pool.wallet(unit), at.prices[leg.instrument]
-    price = worse_price(base, e8(pool.plan.slippage), buying=leg.side < 0)
+    price = worse_price(base, leg.slippage, buying=leg.side < 0)
     closed = close_part(pool, at, slot, qty, price, base)
     fee = leg.fee(closed.value)
     pool.books.transfer(at, "fee", unit.account, "fees", fee, unit.coin)
@@ -75,6 +76,15 @@ def close_leg(pool: Pool, at: At, slot: int, qty: int, *, put_back: bool = False
     elif unit.isolated and pool.plan.release == "pro_rata":
         freed = half_even(wallet * qty, leg.qty) + closed.realised - fee
         _release(pool, at, unit, max(freed, 0), put_back=put_back)
+
+
+def settle_ended(pool: Pool, at: At, slot: int) -> None:
+    """Close what is held of an asset that has ended at its last close: no slippage, no fee."""
+    leg, unit = pool.legs[slot], pool.unit_of(slot)
+    last = at.marks[leg.instrument]
+    close_part(pool, at, slot, leg.qty, last, last)
+    if not pool.open_legs(unit):
+        empty(pool, at, unit)
 
 
 def _release(pool: Pool, at: At, unit: Unit, amount: int, *, put_back: bool) -> None:

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from backtest.engine.oracle.numbers import E8, e8
+from backtest.engine.oracle.pool.assets import AssetLeg, asset_leg
 from backtest.engine.oracle.pool.books import IN_QUOTE, Coin
 from backtest.engine.oracle.pool.legs import Leg
-from backtest.engine.oracle.pool.model import TARGETS, LayerSpec, PoolMarket, PoolPlan
+from backtest.engine.oracle.pool.model import LayerSpec, PoolMarket, PoolPlan
 from backtest.engine.oracle.position import Figures
 
 
@@ -41,7 +42,7 @@ def coins_of(market: PoolMarket, plan: PoolPlan) -> dict[int, Coin]:
 
 
 def legs_of(market: PoolMarket, plan: PoolPlan) -> dict[int, Leg]:
-    """Lay out the slots: the core legs, then those of the targets that the plan has; all flat."""
+    """Lay out the slots: the core legs, those of the targets that the plan has, and its assets; all flat."""
     count = len(plan.core)
     core = {
         slot: _leg(market, plan, slot, leg.instrument, plan.side, LayerSpec("", None, plan.leverage, *leg[1:]))
@@ -55,9 +56,14 @@ def legs_of(market: PoolMarket, plan: PoolPlan) -> dict[int, Leg]:
                 layers[slot] = _leg(market, plan, slot, leg.instrument, -plan.side, own)
         else:
             assert spec.instrument is not None, "only the opposite target has the core's instruments"
-            slot = 2 * count + TARGETS.index(spec.target) - 1
+            slot = 2 * count + ("inverse", "other").index(spec.target)
             layers[slot] = _leg(market, plan, slot, spec.instrument, -plan.side, spec)
-    return core | dict(sorted(layers.items()))
+    return core | dict(sorted(layers.items())) | _asset_legs(market, plan)
+
+
+def _asset_legs(market: PoolMarket, plan: PoolPlan) -> dict[int, Leg]:
+    slot, instrument = 2 * len(plan.core) + 2, len(market.instruments)
+    return {slot + a: asset_leg(slot + a, instrument + a, market.assets[a], spec) for a, spec in enumerate(plan.assets)}
 
 
 def _leg(market: PoolMarket, plan: PoolPlan, slot: int, instrument: int, side: int, spec: LayerSpec) -> Leg:
@@ -69,6 +75,7 @@ def _leg(market: PoolMarket, plan: PoolPlan, slot: int, instrument: int, side: i
         e8(spec.leverage),
         e8(spec.step),
         e8(spec.min_notional),
+        e8(plan.slippage),
         plan.fee_reserve,
     )
 
@@ -81,14 +88,15 @@ def target_slots(plan: PoolPlan, target: int, legs: dict[int, Leg]) -> list[int]
 
 
 def units_of(plan: PoolPlan, legs: dict[int, Leg], coins: dict[int, Coin]) -> tuple[Unit, ...]:
-    """Group the slots: core, and in cross mode the layers of its asset; each other layer alone."""
+    """Group the slots: core, and in cross mode what settles in its asset and asks for no account; the rest alone."""
 
     def coin(leg: Leg) -> Coin:
         return coins[leg.instrument] if leg.inverse else IN_QUOTE
 
     count, cross = len(plan.core), plan.margin_mode == "cross"
     shared = coin(legs[0])
-    first = tuple(s for s, leg in legs.items() if s < count or (cross and coin(leg) == shared))
+    own = {s for s, leg in legs.items() if isinstance(leg, AssetLeg) and leg.own_account}
+    first = tuple(s for s, leg in legs.items() if s < count or (cross and coin(leg) == shared and s not in own))
     alone = [slot for slot in legs if slot not in first]
     units = [Unit(0, "margin", shared, first, not cross)]
     units += [Unit(n, f"margin.{slot}", coin(legs[slot]), (slot,), True) for n, slot in enumerate(alone, 1)]
@@ -111,7 +119,7 @@ def figures(legs: Iterable[Leg], wallet: int, marks: tuple[int, ...]) -> Figures
     for leg in legs:
         if leg.qty > 0:
             mark = marks[leg.instrument]
-            equity += leg.unrealised(mark)
+            equity += leg.contribution(mark)
             maintenance += leg.maintenance(mark)
             initial += leg.initial(mark)
     return Figures(equity, maintenance, initial)
