@@ -20,7 +20,7 @@ from backtest.engine.compiled import Rules
 from backtest.engine.oracle import pool as twin
 from backtest.engine.plan import NONE, SCRIPT_ROW
 from backtest.engine.pool import batch as batch_module
-from backtest.engine.pool.batch import Collateral, Form, Layer, pool_plan, replay_pool_batch
+from backtest.engine.pool.batch import AssetTerms, Collateral, Form, Layer, pool_plan, replay_pool_batch
 from backtest.engine.pool.forms import POOL_ENTRY
 from backtest.engine.pool.market import PoolMarket, pool_market
 from backtest.study.verify_pools import kernel_pool_result
@@ -52,13 +52,22 @@ def to_tape(interval_ms: int, instrument: twin.Instrument, stop_ms: int) -> sche
     )
 
 
+def to_asset_tape(interval_ms: int, asset: twin.Asset) -> schema.AssetTape:
+    """Lay an asset out as a tape; all its rows, for its end is that of the last."""
+    columns = zip(*((bar.time_ms, *map(to_e8, bar[1:])) for bar in asset.bars), strict=True)
+    arrays = (np.array(column, np.int64) for column in columns)
+    return schema.AssetTape(asset.name, interval_ms, to_e8(asset.fee), *arrays)
+
+
 def to_market(market: twin.PoolMarket, plan: twin.PoolPlan) -> PoolMarket | None:
     """Lay a market out as the kernel reads it; None where no bar is left."""
     tapes = [to_tape(market.interval_ms, instrument, plan.stop_ms) for instrument in market.instruments]
     if any(tape is None for tape in tapes):
         return None
     inverse = [instrument.inverse for instrument in market.instruments]
-    return pool_market([tape for tape in tapes if tape is not None], inverse, sync=plan.joint == "sync")
+    assets = [to_asset_tape(market.interval_ms, asset) for asset in market.assets]
+    laid = [tape for tape in tapes if tape is not None]
+    return pool_market(laid, inverse, assets=assets, sync=plan.joint == "sync")
 
 
 def to_form(plan: twin.PoolPlan) -> Form:
@@ -69,7 +78,13 @@ def to_form(plan: twin.PoolPlan) -> Form:
         tuple(Layer(twin.TARGETS.index(s.target), int(s.leverage * 100), s.instrument) for s in plan.layers),
         tuple(Collateral(c.instrument, to_e8(c.share), to_e8(c.ratio)) for c in plan.collaterals),
         plan.joint == "sync",
+        tuple(to_asset_terms(spec) for spec in plan.assets),
     )
+
+
+def to_asset_terms(spec: twin.AssetSpec) -> AssetTerms:
+    size_by = schema.SIZE_BY.index(spec.size_by)
+    return AssetTerms(spec.side, spec.paid, spec.own_account, to_e8(spec.ratio), size_by, to_e8(spec.slippage))
 
 
 def to_run(market: PoolMarket, plan: twin.PoolPlan) -> Any:
@@ -94,6 +109,7 @@ def to_run(market: PoolMarket, plan: twin.PoolPlan) -> Any:
             lots |= {count + slot: leg[1:] for slot, leg in enumerate(plan.core)}
         else:
             lots[2 * count + twin.TARGETS.index(spec.target) - 1] = spec[3:]
+    lots |= {2 * count + 2 + a: (spec.step, 0) for a, spec in enumerate(plan.assets)}
     for slot, (step, least) in lots.items():
         row["leg_step_e8"][slot], row["leg_min_notional_e8"][slot] = to_e8(step), to_e8(least)
     return run

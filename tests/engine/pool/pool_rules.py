@@ -9,7 +9,7 @@ TRADE = 6
 
 @rule(
     wake=every_bar(),
-    target=param(0.0, **ANY, help="0 opposite, 1 inverse, 2 other"),
+    target=param(0.0, **ANY, help="0 opposite, 1 inverse, 2 other, 3 to 6 assets"),
     share=param(0.5, **ANY, help="share of the core, negative closes"),
 )
 def hedge(state, p):
@@ -18,7 +18,7 @@ def hedge(state, p):
 
 @rule(
     wake=every_bar(),
-    target=param(0.0, **ANY, help="0 opposite, 1 inverse, 2 other"),
+    target=param(0.0, **ANY, help="0 opposite, 1 inverse, 2 other, 3 to 6 assets"),
     share=param(0.5, **ANY, help="share of the core to keep hedged"),
     relief=param(1.0, **ANY, help="buffer at which the hedge is closed"),
 )
@@ -37,7 +37,7 @@ def keep_hedged(state, p):
     wake=every_bar(),
     first=param(0.0, **ANY, help="turn to begin with"),
     size=param(0.3, **ANY, help="share"),
-    target=param(0.0, **ANY, help="0 opposite, 1 inverse, 2 other"),
+    target=param(0.0, **ANY, help="0 opposite, 1 inverse, 2 other, 3 to 6 assets"),
 )
 def pool_turns(state, p):
     """Ask for another thing at each call: every verb, and trades of a target most."""
@@ -58,6 +58,29 @@ def pool_turns(state, p):
     if turn == 10.0:
         return move_margin(-p.size * state.headroom, source="free")
     return reduce(p.size)
+
+
+@rule(
+    wake=every_bar(),
+    target=param(3.0, **ANY, help="3 to 6: an asset"),
+    share=param(1.0, **ANY, help="share to buy, twice at most"),
+    dear=param(2.0, **ANY, help="share held above which it is sold"),
+    relief=param(0.0, **ANY, help="buffer below which it is sold"),
+)
+def cash_in(state, p):
+    """Buy an asset; sell it when it has become dear or margin is short, and move what is free to the margin."""
+    target = int(p.target)
+    held = state.layer_share[target]
+    if state.memory[0] > 0.0:
+        state.memory[0] = 0.0
+        return move_margin(state.free, source="free")
+    if held > 0.0 and (held > p.dear or state.buffer < p.relief):
+        state.memory[0] = 1.0
+        return (TRADE, -1.0, target)
+    if held == 0.0 and state.memory[1] < 2.0:
+        state.memory[1] += 1.0
+        return (TRADE, p.share, target)
+    return HOLD
 
 
 @rule(wake=every_bar(), share=param(0.3, **ANY, help="share"), amount=param(1.0, **ANY, help="quote"))

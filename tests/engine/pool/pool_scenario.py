@@ -6,6 +6,8 @@ tiers        instrument from cap rate deduction max_leverage
 bars         hour instrument open close mark_open mark_high mark_low mark_close [funding]
 plan         core=A:STEP:MIN_NOTIONAL|B:… joint=worst …
 layers       target instrument leverage step min_notional
+assets       name side settlement account ratio size_by step fee slippage    as in a study's [[layer]]
+asset_bars   hour asset open high low close initial maintenance              margins per unit
 collaterals  instrument share ratio
 """
 
@@ -28,6 +30,8 @@ COLUMNS = single.COLUMNS | {
     "tiers": ("instrument", *single.COLUMNS["tiers"]),
     "bars": ("hour", "instrument", "open", "close", "mark_open", "mark_high", "mark_low", "mark_close", "funding"),
     "layers": ("target", "instrument", "leverage", "step", "min_notional"),
+    "assets": ("name", "side", "settlement", "account", "ratio", "size_by", "step", "fee", "slippage"),
+    "asset_bars": ("hour", "asset", "open", "high", "low", "close", "initial", "maintenance"),
     "collaterals": ("instrument", "share", "ratio"),
     "transfers": ("hour", "kind", "debit", "credit", "asset", "amount", "cause", "rule"),
     "fills": ("hour", "slot", "qty", "price", "cost", "mark", "cause", "rule"),
@@ -55,7 +59,16 @@ def build_market(scenario: PoolScenario) -> twin.PoolMarket:
     """Give the market of a scenario."""
     interval_ms = duration_ms(scenario.file.settings["market"].get("interval", "1h"))
     instruments = tuple(_instrument(scenario, row) for row in scenario.file.tables["instruments"])
-    return twin.PoolMarket(interval_ms, instruments)
+    assets = tuple(_asset(scenario, row) for row in scenario.file.tables["assets"])
+    return twin.PoolMarket(interval_ms, instruments, assets)
+
+
+def _asset(scenario: PoolScenario, row: Row) -> twin.Asset:
+    file = scenario.file
+    rows = [bar for bar in file.tables["asset_bars"] if bar["asset"] == row["name"]]
+    columns = COLUMNS["asset_bars"][2:]
+    bars = (twin.AssetBar(file.ms(bar["hour"]), *(Decimal(bar[name]) for name in columns)) for bar in rows)
+    return twin.Asset(row["name"], tuple(bars), Decimal(row["fee"]))
 
 
 def _instrument(scenario: PoolScenario, row: Row) -> twin.Instrument:
@@ -89,7 +102,20 @@ def build_pool_plan(scenario: PoolScenario) -> twin.PoolPlan:
             twin.Collateral(scenario.names.index(row["instrument"]), Decimal(row["share"]), Decimal(row["ratio"]))
             for row in file.tables["collaterals"]
         ),
+        assets=tuple(_asset_spec(row) for row in file.tables["assets"]),
         joint=own["joint"],
+    )
+
+
+def _asset_spec(row: Row) -> twin.AssetSpec:
+    return twin.AssetSpec(
+        side=1 if row["side"] == "long" else -1,
+        paid=row["settlement"] == "paid",
+        own_account=row["account"] == "own",
+        ratio=Decimal(row["ratio"]),
+        size_by=row["size_by"],
+        step=Decimal(row["step"]),
+        slippage=Decimal(row["slippage"]),
     )
 
 

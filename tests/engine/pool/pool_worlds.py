@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 import pool_rules
 import worlds as single
+from asset_worlds import with_assets
 from harness import RULES
 from outside_worlds import draw_outside
 from worlds import E8, EPOCH_MS, INTERVALS_MS, LEVERAGES, PRICES_E8, Hold, decimal, draw_rule, draw_wake
@@ -79,7 +80,11 @@ def draw_world(seed: int, bars: int | None = None) -> World:
     plan = outward(Random(f"pool outside {seed}"), plan, count, start_ms, interval_ms)
     if r.random() < 0.3:
         plan = replace(plan, baseline_liquidation_ms=r.choice(shared_times(market)))
-    return World(seed, market, replace(plan, reaction_ms=single.draw_reaction(seed, interval_ms)))
+    plan = replace(plan, reaction_ms=single.draw_reaction(seed, interval_ms))
+    own = Random(f"pool assets {seed}")
+    if own.random() < 1 / 3:
+        market, plan = with_assets(own, market, plan)
+    return World(seed, market, plan)
 
 
 # --- what a run is made of -----------------------------------------------------------------------------------------

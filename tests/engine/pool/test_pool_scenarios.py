@@ -33,7 +33,10 @@ def test_what_only_several_legs_can_give_is_told() -> None:
     """What a run of one position cannot give occurs in a scenario."""
     files = [read_pool_scenario(path).file for path in FILES]
     rows = {block: [row for file in files for row in file.tables[block]] for block in ("transfers", "fills", "actions")}
-    assert {row["kind"] for row in rows["transfers"]} >= {"convert", "takeover", "shortfall", "clearance"}
-    assert {row["status"] for row in rows["actions"]} >= {"insufficient_margin", "below_min_notional", "not_supported"}
-    assert {file.outcome.get("cause") for file in files} >= {"hedge_margin", "price"}
+    statuses = {row["status"] for row in rows["actions"]}
+    assert {row["kind"] for row in rows["transfers"]} >= {"convert", "takeover", "shortfall", "clearance", "premium"}
+    assert statuses >= {"insufficient_margin", "below_min_notional", "not_supported"}
+    assert statuses >= {"not_listed", "insufficient_reserve"}
+    assert {file.outcome.get("cause") for file in files} >= {"hedge_margin", "price", "tier_change"}
+    assert {row["cause"] for row in rows["fills"]} >= {"expiry"}
     assert {row["asset"] for row in rows["transfers"]} >= {"quote", "I", "C"}
