@@ -106,7 +106,9 @@ def draw_spec(r: Random, ground: Ground, scale: int) -> twin.AssetSpec:
 
 def draw_asset_rule(r: Random, ground: Ground, specs: tuple[twin.AssetSpec, ...]) -> oracle.RuleUse:
     """Draw a rule that trades an asset."""
-    share, number = r.choice((1e-9, 0.1, 0.25, 1 / 3, 0.5, 1.0, 1.0, 1.5, 5.0)), r.randrange(len(specs))
+    share, number = r.choice((0.1, 0.25, 1 / 3, 0.5, 1.0, 1.0, 1.0, 1.5, 5.0)), r.randrange(len(specs))
+    if r.random() < 0.05:
+        share = 1e-9
     if specs[number].size_by == "notional":
         share /= float(ground.plan.leverage)
     target = float(FIRST_TARGET + number) if r.random() < 0.97 else float(r.randint(3, 6))

@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 from test_mutants import POOL_ORACLE, Mutant, check_caught
 
-LAWS = "pool/test_pool_laws.py::test_"
-FIRST_EVENT = LAWS + "liquidation_comes_at_the_first_event_where_the_predicate_holds_and_at_none_before"
-FUNDING = LAWS + "funding_is_paid_by_every_leg_on_its_own_notional"
-SKIP = LAWS + "skipping_changes_nothing"
-EMPTY = LAWS + "flat_means_empty"
+LEDGER = "pool/test_pool_ledger_laws.py::test_"
+TIME = "pool/test_pool_time_laws.py::test_"
+LIQUIDATION = "pool/test_pool_liquidation_laws.py::test_"
+FIRST_EVENT = LIQUIDATION + "liquidation_comes_at_the_first_event_where_the_predicate_holds_and_at_none_before"
+FUNDING = LEDGER + "funding_is_paid_by_every_leg_on_its_own_notional"
+SKIP = TIME + "skipping_changes_nothing"
+EMPTY = LEDGER + "flat_means_empty"
 
 MUTANTS = (
     Mutant(
@@ -95,7 +97,7 @@ MUTANTS = (
         "pool/books.py",
         "at.K_FEE, wallet, at.FEES, asset, fee, cause, rule)",
         "at.K_FEE, at.MARGIN, at.FEES, asset, fee, cause, rule)",
-        LAWS + "fees_are_the_rate_of_the_value",
+        LEDGER + "fees_are_the_rate_of_the_value",
         200,
     ),
     Mutant(
@@ -110,28 +112,28 @@ MUTANTS = (
         "pool/legs.py",
         "debt = max(0, -run.balance[asset, wallet])",
         "debt = 0",
-        LAWS + "conservation_in_every_asset",
+        LEDGER + "conservation_in_every_asset",
     ),
     Mutant(
         "a transfer of coin with one side",
         "pool/books.py",
         "    run.balance[asset, credit] += amount\n",
         "    run.balance[asset, credit] += 0 if credit == at.FREE else amount\n",
-        LAWS + "balances_rebuild",
+        LEDGER + "balances_rebuild",
     ),
     Mutant(
         "who sells a coin contract rounds for himself",
         "pool/values.py",
         "return _down((qty, price)) if buying else _up((qty, price))",
         "return _down((qty, price))",
-        LAWS + "values_are_rounded_against_the_run",
+        LEDGER + "values_are_rounded_against_the_run",
     ),
     Mutant(
         "look-ahead by one bar",
         "pool/opening.py",
         "desk.marks[i] = market.bars[bar, i].mark_open_e8",
         "desk.marks[i] = market.bars[min(bar + 1, len(market.bars) - 1), i].mark_open_e8",
-        LAWS + "no_future",
+        TIME + "no_future",
     ),
     Mutant(
         "a bar's highs not looked at by the skip",
@@ -145,14 +147,14 @@ MUTANTS = (
         "pool/units.py",
         "    for unit in range(plan.slot_count):\n        if not is_held(plan, run, unit):\n            continue\n",
         "    for unit in range(1):\n        if not is_held(plan, run, unit):\n            continue\n",
-        LAWS + "skipping_changes_nothing_where_only_a_layer_may_die",
+        TIME + "skipping_changes_nothing_where_only_a_layer_may_die",
     ),
     Mutant(
         "memory of the run before",
         "pool/replay.py",
         "        desk.memory[:] = 0.0\n",
         "",
-        LAWS + "runs_of_one_batch_know_nothing_of_each_other",
+        TIME + "runs_of_one_batch_know_nothing_of_each_other",
     ),
     Mutant(
         "the smallest maintenance is closed first",

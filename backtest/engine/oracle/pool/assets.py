@@ -15,7 +15,7 @@ VALUE_LIMIT = 10**10 * E8  # of the most that a quantity may ever be worth or ne
 class AssetTerms(NamedTuple):
     """What is in force of an asset: whether it can be bought, and its margins per unit."""
 
-    listed: bool = False
+    listed: bool = False  # else the margins are 0
     initial: int = 0
     maintenance: int = 0
 

@@ -47,10 +47,9 @@ class Tape:
         """Give what is in force of an asset at a bar's open: it is listed from its first bar to the end of its last."""
         asset = self.market.assets[instrument - len(self.market.instruments)]
         last = _last_bar(asset, time_ms)
-        if last is None:
+        if last is None or time_ms >= asset.bars[-1].time_ms + self.market.interval_ms:
             return AssetTerms()
-        end_ms = asset.bars[-1].time_ms + self.market.interval_ms
-        return AssetTerms(time_ms < end_ms, e8(last.initial), e8(last.maintenance))
+        return AssetTerms(True, e8(last.initial), e8(last.maintenance))
 
     def rates(self, instrument: int, after_ms: int, time_ms: int) -> list[int]:
         """Give the funding rates of an instrument's own bars after one used bar, up to the next one."""
