@@ -19,7 +19,7 @@ from worlds import E8, ceil_div, decimal, draw_wake
 
 from backtest.engine import oracle
 from backtest.engine.oracle import pool as twin
-from backtest.engine.oracle.pool.assets import AssetLeg
+from backtest.engine.oracle.pool.assets import VALUE_LIMIT, AssetLeg
 from backtest.engine.oracle.pool.path import ways_of
 from backtest.engine.oracle.pool.run import _Run
 from backtest.engine.oracle.pool.tape import Step
@@ -78,7 +78,9 @@ def ground_of(market: twin.PoolMarket, plan: twin.PoolPlan) -> Ground:
 
 
 def draw_scale(r: Random, ground: Ground) -> int:
-    """Draw the first price of an asset, so that one for each unit of the core can be paid for."""
+    """Draw the first price of an asset, so that one for each unit of the core can be paid for; or next to nothing."""
+    if r.random() < 0.04:
+        return r.choice((1, 100, 10_000))
     return max(1000, int(ground.first * r.choice((0.1, 0.5, 1.0, 3.0)) / float(ground.plan.leverage)))
 
 
@@ -149,6 +151,8 @@ def draw_asset(r: Random, ground: Ground, scale: int, number: int) -> twin.Asset
     margins = draw_margins(r, ground, [row[0] for row in rows], scale)
     begin = r.choice((0, 0, 0, r.randrange(len(rows))))
     last = max(begin, min(draw_end(r, ground), len(rows)) - 1)
+    if r.random() < 0.03:
+        rows[last] = spiked(r, ground, rows[last], scale)
     holes = r.choice((0.0, 0.0, 0.1, 0.5))
     bars = tuple(
         twin.AssetBar(ground.start_ms + n * ground.market.interval_ms, *map(decimal, (*rows[n], *margins[n])))
@@ -156,6 +160,13 @@ def draw_asset(r: Random, ground: Ground, scale: int, number: int) -> twin.Asset
         if n in (begin, last) or r.random() >= holes
     )
     return twin.Asset(f"V{number}", bars, Decimal(r.choice(("0", "0", "0.0003", "0.03"))))
+
+
+def spiked(r: Random, ground: Ground, row: Four, scale: int) -> Four:
+    """Give a row a high at which the quantity that is bought may pass the limit of the arithmetic."""
+    whole = r.choice((ground.notional * E8 // ground.first, ground.notional * E8 // scale))
+    opened, high, low, close = row
+    return opened, max(high, VALUE_LIMIT // max(1, whole) * E8 * r.choice((1, 2, 3)) // 2), low, close
 
 
 def draw_end(r: Random, ground: Ground) -> int:

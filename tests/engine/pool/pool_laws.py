@@ -11,9 +11,11 @@ from typing import Any
 
 from pool_harness import run_kernel
 from pool_worlds import World, draw_world
+from worlds import ceil_div
 
 from backtest.engine.oracle import pool as twin
-from backtest.units import to_e8
+from backtest.engine.oracle.numbers import half_even
+from backtest.units import E8, to_e8
 
 COUNT = int(os.environ.get("LAW_WORLDS", "120"))
 FIRST = 5_000_000  # seeds of their own
@@ -129,3 +131,76 @@ def slippage_of(world: World, slot: int) -> int:
 
 def is_inverse(world: World, slot: int) -> bool:
     return asset_number(world, slot) < 0 and world.market.instruments[instrument_of(world, slot)].inverse
+
+
+# --- a run up to a place in its rows --------------------------------------------------------------------------------
+
+
+class Rebuilt:
+    """Legs and balances of a run up to a place in its rows, and what an account with quote in it has and needs."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.qty: dict[int, int] = defaultdict(int)
+        self.cost: dict[int, int] = defaultdict(int)
+        self.balance: dict[tuple[str, int], int] = defaultdict(int)
+
+    def move(self, t: twin.PoolTransfer) -> None:
+        self.balance[t.debit, t.asset] -= t.amount_e8
+        self.balance[t.credit, t.asset] += t.amount_e8
+
+    def fill(self, f: twin.PoolFill) -> None:
+        change = f.qty_e8 * side_of(self.world, f.slot)
+        if change > 0:
+            self.cost[f.slot] += f.cost_e8
+        else:
+            self.cost[f.slot] -= half_even(self.cost[f.slot] * -change, self.qty[f.slot])
+        self.qty[f.slot] += change
+
+    def slots(self, account: str) -> list[int]:
+        held = [slot for slot, qty in self.qty.items() if qty]
+        return [s for s in held if wallet_of(self.world, s) == account and asset_of(self.world, s) == 0]
+
+    def is_at_risk(self, account: str) -> bool:
+        return any(not is_owned(self.world, slot) for slot in self.slots(account))
+
+    def headroom(self, account: str, mark_of: dict[int, int], time_ms: int) -> int:
+        """Give equity less maintenance at marks by slot; collaterals at the marks of the bar's open."""
+        left = self.balance[account, 0]
+        for slot in self.slots(account):
+            left += worth(self.world, slot, self.qty[slot], self.cost[slot], mark_of[slot])
+            left -= needed(self.world, slot, self.qty[slot], mark_of[slot], time_ms)
+        for coin in self.world.plan.collaterals if account == "margin" else ():
+            bars = self.world.market.instruments[coin.instrument].bars
+            mark = next(to_e8(bar.mark_open) for bar in bars if bar.time_ms == time_ms)
+            left += self.balance["margin", coin.instrument + 1] * mark * to_e8(coin.ratio) // E8**2
+        return left
+
+
+def is_owned(world: World, slot: int) -> bool:
+    number = asset_number(world, slot)
+    return number >= 0 and world.plan.assets[number].paid and world.plan.assets[number].side > 0
+
+
+def worth(world: World, slot: int, qty: int, cost: int, mark: int) -> int:
+    """Give what a linear leg adds to equity."""
+    side, number = side_of(world, slot), asset_number(world, slot)
+    value = qty * mark // E8 if side > 0 else ceil_div(qty * mark, E8)
+    if number < 0 or not world.plan.assets[number].paid:
+        return side * (value - cost)
+    return qty * mark * to_e8(world.plan.assets[number].ratio) // E8**2 if side > 0 else -value
+
+
+def needed(world: World, slot: int, qty: int, mark: int, time_ms: int) -> int:
+    """Give the maintenance margin of a linear leg."""
+    number = asset_number(world, slot)
+    if number >= 0:
+        each = to_e8(row_of(world.market.assets[number], time_ms).maintenance)
+        return 0 if is_owned(world, slot) else ceil_div(qty * each, E8)
+    rows = in_force(world.market.instruments[instrument_of(world, slot)].tiers, time_ms)
+    row = next((row for row in rows if row.cap is None or qty * mark <= to_e8(row.cap) * E8), rows[-1])
+    return ceil_div(qty * mark * to_e8(row.rate), E8**2) - to_e8(row.deduction)
+
+
+def row_of(asset: twin.Asset, time_ms: int) -> twin.AssetBar:
+    return [bar for bar in asset.bars if bar.time_ms <= time_ms][-1]
