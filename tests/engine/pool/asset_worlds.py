@@ -47,12 +47,14 @@ class Ground:
 
 def with_assets(r: Random, market: twin.PoolMarket, plan: twin.PoolPlan) -> tuple[twin.PoolMarket, twin.PoolPlan]:
     """Give a run assets, rules that trade them, and money to pay for them."""
-    if r.random() < 0.8:
-        plan = replace(plan, latency_ms=0, daily_cap=None, capital=plan.capital * r.choice((1, 2, 2, 5)))
+    if r.random() < 0.9:
+        more = r.choice((1, 1, 2, 3))
+        posted, capital = plan.posted_margin * more, plan.capital * more * r.choice((1, 2, 3, 5))
+        plan = replace(plan, latency_ms=0, daily_cap=None, posted_margin=posted, capital=capital)
     ground = ground_of(market, plan)
     scales = [draw_scale(r, ground) for _ in range(r.choice((1, 1, 1, 2, 2, 3, 4)))]
     plan = replace(plan, assets=tuple(draw_spec(r, ground, scale) for scale in scales))
-    rules = tuple(draw_asset_rule(r, ground, plan.assets) for _ in range(r.choice((1, 2, 2, 3))))
+    rules = tuple(draw_asset_rule(r, ground, plan.assets, buys=n == 0) for n in range(r.choice((1, 2, 2, 3))))
     plan = replace(plan, rules=(rules + plan.rules if r.random() < 0.7 else plan.rules + rules)[-8:])
     plan = replace(plan, script=tuple(draw_asset_action(r, action, len(scales)) for action in plan.script))
     market = replace(market, assets=tuple(draw_asset(r, ground, scale, n) for n, scale in enumerate(scales)))
@@ -92,7 +94,7 @@ def draw_spec(r: Random, ground: Ground, scale: int) -> twin.AssetSpec:
     whole = ground.notional * E8 // ground.first
     if size_by == "capital":
         whole = int(plan.capital * E8) * E8 // scale
-    step = max(1, whole // r.choice((3, 20, 100, 1000)))
+    step = min(max(1, whole // r.choice((3, 20, 50, 100, 1000))), 10**9 * E8)
     side, paid = r.choice((1, 1, 1, -1, -1)), r.random() < 0.65
     own_account, ratio = not pooled or r.random() < 0.35, r.choice(("1", "1", "0.9", "0.5", "0.33333333", "0"))
     return twin.AssetSpec(
@@ -101,13 +103,13 @@ def draw_spec(r: Random, ground: Ground, scale: int) -> twin.AssetSpec:
         own_account=own_account,
         ratio=Decimal(ratio if side > 0 and paid and not own_account else 1),
         size_by=size_by,
-        step=decimal(r.choice((step, 10 ** (len(str(step)) - 1), 1))),
+        step=decimal(r.choice((step, 10 ** (len(str(step)) - 1), 10 ** (len(str(step)) - 1), 1))),
         slippage=Decimal(r.choice(("0", "0", "0.0002", "0.01", "0.3"))),
     )
 
 
-def draw_asset_rule(r: Random, ground: Ground, specs: tuple[twin.AssetSpec, ...]) -> oracle.RuleUse:
-    """Draw a rule that trades an asset."""
+def draw_asset_rule(r: Random, ground: Ground, specs: tuple[twin.AssetSpec, ...], *, buys: bool) -> oracle.RuleUse:
+    """Draw a rule that trades an asset; `buys`: that opens it, at the entry or soon."""
     share, number = r.choice((0.1, 0.25, 1 / 3, 0.5, 1.0, 1.0, 1.0, 1.5, 5.0)), r.randrange(len(specs))
     if r.random() < 0.05:
         share = 1e-9
@@ -125,6 +127,8 @@ def draw_asset_rule(r: Random, ground: Ground, specs: tuple[twin.AssetSpec, ...]
             (pool_rules.cash_in, {"target": target, "share": share, "dear": share * r.choice((1.2, 2.0, 9.0))}),
         )
     )
+    if buys:
+        rule, params = pool_rules.hedge, {"target": target, "share": share}
     if rule is pool_rules.cash_in:
         params["relief"] = r.choice((0.0, 0.3, 0.8))
     interval_ms, posted = ground.market.interval_ms, int(ground.plan.posted_margin * E8)
@@ -166,7 +170,8 @@ def spiked(r: Random, ground: Ground, row: Four, scale: int) -> Four:
     """Give a row a high at which the quantity that is bought may pass the limit of the arithmetic."""
     whole = r.choice((ground.notional * E8 // ground.first, ground.notional * E8 // scale))
     opened, high, low, close = row
-    return opened, max(high, VALUE_LIMIT // max(1, whole) * E8 * r.choice((1, 2, 3)) // 2), low, close
+    most = VALUE_LIMIT // max(1, whole) * E8 * r.choice((1, 2, 3)) // 2
+    return opened, max(high, min(most, 10**9 * E8)), low, close
 
 
 def draw_end(r: Random, ground: Ground) -> int:

@@ -145,8 +145,8 @@ MUTANTS = (
     Mutant(
         "layers' own wallets forgotten by the skip",
         "pool/units.py",
-        "    for unit in range(plan.slot_count):\n        if not is_held(plan, run, unit):\n            continue\n",
-        "    for unit in range(1):\n        if not is_held(plan, run, unit):\n            continue\n",
+        "    for unit in range(plan.slot_count):\n        if not is_at_risk(plan, run, unit):\n            continue\n",
+        "    for unit in range(1):\n        if not is_at_risk(plan, run, unit):\n            continue\n",
         TIME + "skipping_changes_nothing_where_only_a_layer_may_die",
     ),
     Mutant(

@@ -45,10 +45,13 @@ def corrupted(world: World, time_ms: int) -> World:
 
 
 def corrupted_asset(r: Random, asset: twin.Asset, time_ms: int) -> twin.Asset:
-    """Give the asset with every mark and margin at or after a time changed."""
-    bars = []
+    """Give the asset with every mark and margin at or after a time changed.
+
+    But for its dearest row: the limit of the arithmetic to its quantity, which is known ahead, is to stay.
+    """
+    bars, dearest = [], max(asset.bars, key=lambda bar: max(bar[1:]))
     for bar in asset.bars:
-        if bar.time_ms >= time_ms:
+        if bar.time_ms >= time_ms and bar != dearest:
             near = max(to_e8(bar.open), 1_000)
             low, opened, close, high = sorted(r.randint(0, near * 2) for _ in range(4))
             maintenance, initial = sorted(r.randint(0, near) for _ in range(2))
