@@ -99,7 +99,7 @@ def _legs(study: Study) -> list[tuple[str, str]]:
         said += [
             ("Several marks", text),
             ("Forced close of several legs", forced),
-            ("Margin to survive", "not sought for runs with several legs"),
+            ("Margin to survive", "with several legs sought of hold and the other controls without rules only"),
             ("Liquidation price", "not drawn for runs with several legs: it depends on all marks"),
         ]
     return said

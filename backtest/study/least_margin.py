@@ -6,7 +6,7 @@ margin. So each run is replayed with other margins until two neighbours differ, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,14 +24,16 @@ MOST_E8 = 900_000_000 * E8
 # Rounds take turns: to where the deficit would end if it went on falling as it did, twice as far, to the middle. The
 # first two close in within a few rounds unless a rule's action comes or goes; then the middle does.
 REACHES = (1, 2, None)
+HALVES = (None,)  # where a replay tells no deficit
 
 
-def least_margins_e8(replay: Replay, rows: Rows, notional_e8: Ints) -> Ints:
+def least_margins_e8(replay: Replay, rows: Rows, notional_e8: Ints, reaches: Sequence[int | None] = REACHES) -> Ints:
     """Give for each liquidated run the extra margin with which it lives and with 1e-8 less does not.
 
     `rows` are its entries, `notional_e8` their notionals. NONE where no margin up to 9e8 is found. The margin comes on
     top of the capital and is posted whole. More margin need not always help under a rule, so it is the least one only
-    as far as it does; that the two neighbours differ is certain.
+    as far as it does; that the two neighbours differ is certain. `reaches` are the rounds that take turns: HALVES where
+    the replay tells no deficit of a run that lives.
     """
     dead, alive = np.zeros(len(rows), np.int64), np.full(len(rows), NONE, np.int64)
     deficit = np.zeros(len(rows), np.int64)  # of the run with the margin `alive`, below 0
@@ -39,7 +41,7 @@ def least_margins_e8(replay: Replay, rows: Rows, notional_e8: Ints) -> Ints:
     tried = notional_e8.copy()
     sought, turn = np.arange(len(rows)), 0
     while len(sought):
-        reach = REACHES[turn % len(REACHES)]
+        reach = reaches[turn % len(reaches)]
         outcomes = replay(_with_more(rows[sought], tried[sought]))
         lives = outcomes["liquidated"] == 0
         died, lived, found = sought[~lives], sought[lives], outcomes["largest_deficit_e8"][lives]

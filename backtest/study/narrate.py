@@ -193,6 +193,14 @@ def _predicate(story: Story, found: Liquidation) -> Iterator[str]:
     yield f"{INDENT}{e8_text(found.equity_e8)} ≤ {e8_text(found.maintenance_margin_e8)}: liquidated"
 
 
+def survival(more_e8: int, capital_e8: int, who: str) -> str:
+    """Say with how much more margin a run would not have been liquidated."""
+    share = 100 * more_e8 / capital_e8
+    return (
+        f"Margin to survive: with {e8_text(more_e8)} more posted at entry ({share:.1f} % of the capital) {who} lives."
+    )
+
+
 def _end(story: Story) -> Iterator[str]:
     outcome = story.outcome
     start, end = outcome["equity_start_e8"], outcome["equity_end_e8"]
@@ -204,8 +212,6 @@ def _end(story: Story) -> Iterator[str]:
     )
     own = outcome["margin_to_survive_e8"]
     if own is not None and outcome["strategy"] != HOLD:
-        more, share = e8_text(own), 100 * own / start
-        yield f"Margin to survive: with {more} more posted at entry ({share:.1f} % of the capital) this run lives."
+        yield survival(own, start, "this run")
     if story.margin_to_survive_e8 is not None:
-        more, share = e8_text(story.margin_to_survive_e8), 100 * story.margin_to_survive_e8 / start
-        yield f"Margin to survive: with {more} more posted at entry ({share:.1f} % of the capital) hold lives."
+        yield survival(story.margin_to_survive_e8, start, "hold")

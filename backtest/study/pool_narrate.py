@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from backtest.study.narrate import CAUSES, ENDS, INDENT, KINDS, TITLES, asked_line, heading
+from backtest.study.narrate import CAUSES, ENDS, INDENT, KINDS, TITLES, asked_line, heading, survival
 from backtest.study.pool_story import CollateralFigures, LegFigures, PoolEvent, PoolStory, UnitFigures
 from backtest.units import e8_text, time_text
 
@@ -27,7 +27,7 @@ def pool_facts(story: PoolStory) -> dict[str, Any]:
         "events": [asdict(event) for event in story.events],
         "liquidation": None if breach is None else asdict(breach),
         "margin_to_survive_e8": None,
-        "own_margin_to_survive_e8": None,
+        "own_margin_to_survive_e8": story.outcome["margin_to_survive_e8"],
     }
 
 
@@ -177,3 +177,5 @@ def _end(story: PoolStory) -> Iterator[str]:
     )
     if outcome["layer_liquidations"]:
         yield f"Layers that stand alone were liquidated {outcome['layer_liquidations']} times."
+    if outcome["margin_to_survive_e8"] is not None:
+        yield survival(outcome["margin_to_survive_e8"], start, "this run")

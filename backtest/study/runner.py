@@ -37,7 +37,7 @@ from backtest.study.facts import Runs, facts_of
 from backtest.study.instruments import Instrument, check_era, core_tiers, read_instrument
 from backtest.study.jobs import Job, jobs
 from backtest.study.kernels import AnyMarket
-from backtest.study.least_margin import least_margins_e8
+from backtest.study.least_margin import HALVES, REACHES, least_margins_e8
 from backtest.study.outcomes import REFUSED, ledger_tables, outcome_table
 from backtest.study.outside import Outside, outside_of
 from backtest.study.pools import BASKET, Pool, load_pool, pool_schedule, takes_pool
@@ -352,23 +352,25 @@ class _Replay:
     def _margin_to_survive(
         self, job: Job, batch: Batch, rows: npt.NDArray[Any], script: npt.NDArray[Any] | None
     ) -> npt.NDArray[np.int64] | None:
-        """Give the least extra margin with which each liquidated run lives; NONE for the others, None with legs.
+        """Give the least extra margin with which each liquidated run lives; NONE for the others, None if not sought.
 
-        Where nothing acts nothing depends on the wallet either: one replay without liquidation finds the largest
-        deficit, and 1e-8 more is enough. With several legs it is not sought.
+        Where nothing acts nothing depends on the wallet either: with one leg one replay without liquidation finds the
+        largest deficit, and 1e-8 more is enough. With several it is sought by halving, and under rules not at all: it
+        would take longer than all the rest of a study.
         """
-        if self.data.pool is not None:
+        legs, acts = self.data.pool is not None, bool(job.rules.names) or script is not None
+        if legs and acts:
             return None
         answer = np.full(len(batch.outcomes), NONE, np.int64)
         lost = np.flatnonzero(batch.outcomes["liquidated"] == 1)
-        acts = bool(job.rules.names) or script is not None
-        plan = self._plan(job, liquidate=acts)
+        plan = self._plan(job, liquidate=legs or acts)
 
         def replay(tried: npt.NDArray[Any]) -> npt.NDArray[Any]:
             return self.hands.replay(self.data.market, plan, job.rules, tried, script=script, record=False).outcomes
 
-        if len(lost) and acts:
-            answer[lost] = least_margins_e8(replay, rows[lost], batch.outcomes["entry_notional_e8"][lost])
+        if len(lost) and (legs or acts):
+            notional, reaches = batch.outcomes["entry_notional_e8"][lost], HALVES if legs else REACHES
+            answer[lost] = least_margins_e8(replay, rows[lost], notional, reaches)
         elif len(lost):
             answer[lost] = replay(rows[lost])["largest_deficit_e8"] + 1
         return answer

@@ -48,9 +48,11 @@ def _instrument(one: Instrument, first_ms: int, last_ms: int, is_gap: bool) -> t
     return twin.Instrument(one.symbol, one.is_inverse, bars, known.funding, known.tiers, known.taker)
 
 
-def twin_plan(study: Study, pool: Pool, runs: Runs, run: int, rules: Mapping[str, Rule]) -> twin.PoolPlan:
-    """Give the plan of one run: that of one position, and its legs."""
-    plan, form, row = oracle_plan(study, runs, run, rules), pool.form, runs.entries.rows[run]
+def twin_plan(
+    study: Study, pool: Pool, runs: Runs, run: int, rules: Mapping[str, Rule], *, more_e8: int = 0
+) -> twin.PoolPlan:
+    """Give the plan of one run: that of one position, and its legs; `more_e8` is posted on top."""
+    plan, form, row = oracle_plan(study, runs, run, rules, more_e8=more_e8), pool.form, runs.entries.rows[run]
 
     def lots(slot: int) -> tuple[Decimal, Decimal]:
         return natural(row["leg_step_e8"][slot]), natural(row["leg_min_notional_e8"][slot])
@@ -112,8 +114,7 @@ def _replay(
     market: Any, study: Study, data: SymbolData, runs: Runs, run: int, rules: Mapping[str, Rule], more_e8: int
 ) -> Any:
     assert data.pool is not None
-    assert more_e8 == 0, "no margin to survive is stored of a run with several legs"
-    return twin.replay(market, twin_plan(study, data.pool, runs, run, rules))
+    return twin.replay(market, twin_plan(study, data.pool, runs, run, rules, more_e8=more_e8))
 
 
 POOL = Twin(twin_market, _replay, kernel_pool_result)

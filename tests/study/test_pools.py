@@ -18,6 +18,7 @@ from backtest.engine.pool.market import PoolMarket
 from backtest.errors import StudyError
 from backtest.study.canonical import resolved, study_toml
 from backtest.study.config import Study, parse_study
+from backtest.study.naming import HOLD
 from backtest.study.pool_story import PoolStory
 from backtest.study.rule_files import load_rules
 from backtest.study.runner import load_symbol, run, study_jobs
@@ -249,9 +250,19 @@ def test_each_liquidation_is_told_number_by_number(basket: Ran) -> None:
         assert breach.equity_e8 == breach.wallet_e8 + sum(leg.profit_e8 for leg in breach.legs)
         assert breach.maintenance_margin_e8 == sum(leg.maintenance_margin_e8 for leg in breach.legs)
         assert breach.legs[0].mark_e8 == row["liquidation_price_e8"]
-    lines = list(narrate(told(basket, lost(basket)[0])))
+    held = next(row for row in lost(basket) if row["strategy"] == HOLD)
+    lines = list(narrate(told(basket, held)))
     assert any("LIQUIDATION, cause price" in line for line in lines)
-    assert lines[-2].startswith("End: liquidated whole")
+    assert lines[-3].startswith("End: liquidated whole")
+    assert lines[-1].startswith("Margin to survive: with ")
+
+
+def test_the_margin_to_survive_is_that_of_runs_without_rules(basket: Ran) -> None:
+    acts = {job.strategy for job in basket.jobs if job.rules.names or job.is_twin}
+    assert {row["strategy"] for row in lost(basket)} & acts
+    for row in basket.rows:
+        sought = row["liquidated"] and row["strategy"] not in acts
+        assert (row["margin_to_survive_e8"] is not None) == sought, row["run_id"]
 
 
 def told(done: Ran, row: dict[str, Any]) -> PoolStory:
