@@ -11,9 +11,11 @@ import pytest
 from backtest import before_event, buffer_below, every, move_margin, param, rule, signal, trade
 from backtest.data.tape import tape_from_arrays
 from backtest.engine import cells as at
+from backtest.engine.actions import V_TRADE
 from backtest.engine.batch import Batch, Terms
 from backtest.engine.compiled import prepare
 from backtest.engine.feed import Spans, Steps
+from backtest.engine.plan import SCRIPT_ROW
 from backtest.engine.pool.batch import AssetTerms, Collateral, Form, Layer, pool_plan, replay_pool_batch
 from backtest.engine.pool.forms import BY_CAPITAL, BY_NOTIONAL, BY_QUANTITY, INVERSE, OPPOSITE, OTHER, POOL_ENTRY
 from backtest.engine.pool.market import PoolMarket, pool_market
@@ -260,6 +262,24 @@ def test_assets_are_bought_written_and_settled(name: str) -> None:
     bought = batch.fills["qty_e8"] > 0
     opening = (batch.fills["cause"] == CAUSES.index("rule")) & (batch.fills["slot"] == first)
     assert set(bought[opening]) == {True, False}
+
+
+@pytest.mark.parametrize(("mark_e8", "liquidated"), [(1_599_999_998, 0), (1_599_999_999, 1)])
+def test_what_was_written_is_owed_rounded_up(mark_e8: int, liquidated: int) -> None:
+    """Half a unit written at 10 with 5 posted: at 15.99999999 it owes 7.999999995, with the margin of 2 all of 10."""
+    ones = np.ones(BARS, np.int64)
+    marks = np.where(np.arange(BARS) < 3, 10 * E8, mark_e8)
+    times = np.arange(BARS, dtype=np.int64) * HOUR_MS
+    written = AssetTape("A", HOUR_MS, 0, times, marks, marks, marks, marks, 10 * E8 * ones, 4 * E8 * ones)
+    market = pool_market(TAPES[:1], [False], assets=(written,))
+    terms = AssetTerms(-1, True, True, E8, BY_CAPITAL, 0)
+    plan = pool_plan(Terms(), Form(1, assets=(terms,)), market, prepare([]), next_open=False)
+    rows = entries(market, 1)
+    rows["script_stop"], rows["leg_step_e8"][:, 4] = 1, E8 // 2
+    script = np.array([(1, V_TRADE, 0.0005, 3)], SCRIPT_ROW)
+    batch = replay_pool_batch(market, plan, prepare([]), rows, script=script, keep="all", book_rows=1 << 10)
+    assert batch.fills["qty_e8"][batch.fills["slot"] == 4].tolist() == [-E8 // 2, E8 // 2]
+    assert batch.outcomes["layer_liquidations"].tolist() == [liquidated]
 
 
 def test_a_form_that_no_venue_has_is_refused() -> None:
