@@ -10,7 +10,7 @@ from typing import Any
 
 _NAMES = {
     "backtest.api.build": (
-        "Costs Entries Market Reserve collateral layer listed make_study regime strategy use window write_study"
+        "Costs Entries Market Reserve asset collateral layer listed make_study regime strategy use window write_study"
     ),
     "backtest.api.result": "Result compare open_result synthetic_lake",
     "backtest.api.run": "Run",

@@ -4,6 +4,7 @@ from backtest.api.build import Costs as Costs
 from backtest.api.build import Entries as Entries
 from backtest.api.build import Market as Market
 from backtest.api.build import Reserve as Reserve
+from backtest.api.build import asset as asset
 from backtest.api.build import collateral as collateral
 from backtest.api.build import layer as layer
 from backtest.api.build import listed as listed

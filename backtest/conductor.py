@@ -55,6 +55,7 @@ class DryRun:
     runs: int
     symbols: list[dict[str, object]]
     unit: str
+    assets: list[dict[str, object]]
 
 
 def dry_run(study: Study, lake_root: Path, where: str) -> DryRun:
@@ -77,7 +78,8 @@ def dry_run(study: Study, lake_root: Path, where: str) -> DryRun:
         for data in loaded
     ]
     count = sum(len(data.entries.rows) for data in loaded) if separate else account_count(loaded)
-    return DryRun(len(all_jobs), count * len(all_jobs), symbols, "runs" if separate else "continuous accounts")
+    unit = "runs" if separate else "continuous accounts"
+    return DryRun(len(all_jobs), count * len(all_jobs), symbols, unit, evidence.asset_coverage(loaded))
 
 
 def compare(
@@ -202,6 +204,7 @@ def _accounts_input(
 
 def _is_synthetic(loaded: list[SymbolData]) -> bool:
     files = [entry for data in loaded for one in data.instruments for entry in one.result.entries]
+    files += [entry for data in loaded for one in data.assets for entry in one.entries]
     return any(source.name.startswith("SYNTHETIC") for entry in files for source in entry.sources)
 
 

@@ -183,6 +183,28 @@ def layer(kind: str, leverage: Number, symbol: str | None = None) -> LayerForm:
     return {"use": kind, "leverage": leverage} | _given(symbol=symbol)
 
 
+def asset(
+    name: str,
+    *,
+    account: str,
+    step: str | Number,
+    fee_bps: Number,
+    slippage_bps: Number,
+    side: str = "long",
+    settlement: str = "paid",
+    ratio: Number | None = None,
+    size_by: str = "quantity",
+) -> LayerForm:
+    """Let rules hold a valued asset, whose marks are in the lake, in the "core" account or in its "own".
+
+    >>> asset("BTC-PUT", account="own", step="0.01", fee_bps=3, slippage_bps=100, size_by="capital")["use"]
+    'asset'
+    """
+    keys = {"account": account, "side": side, "settlement": settlement, "size_by": size_by}
+    costs = {"step": step, "fee_bps": fee_bps, "slippage_bps": slippage_bps}
+    return {"use": "asset", "asset": name} | keys | costs | _given(ratio=ratio)
+
+
 def collateral(symbol: str, share: Number, ratio: Number) -> CollateralForm:
     """Post coin for a share of the margin: a symbol's mark prices it, and a ratio of that counts.
 

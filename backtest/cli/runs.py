@@ -77,7 +77,8 @@ def what_if(
     layer: Annotated[
         list[str] | None,
         typer.Option(
-            help="A hedge that the rules may open, such as opposite:10 or other:ETHUSDT:10; may be given again."
+            help="A hedge that the rules may open: opposite:10, other:ETHUSDT:10, or a valued asset with its keys, "
+            "asset:BTC-PUT:account=own,step=0.01,fee_bps=3,slippage_bps=100; may be given again."
         ),
     ] = None,
     reaction: Annotated[str | None, typer.Option(help="Only intrabar, or only next_open; both if not said.")] = None,

@@ -45,9 +45,11 @@ def compare(
     if dry_run:
         planned = conductor.dry_run(study, lake, str(file))
         if json_out:
-            say_json({"jobs": planned.jobs, "runs": planned.runs, "symbols": planned.symbols})
+            say_json({"jobs": planned.jobs, "runs": planned.runs, "symbols": planned.symbols, "assets": planned.assets})
             return
-        print_table(list(planned.symbols[0]), [list(row.values()) for row in planned.symbols])
+        for rows in (planned.symbols, planned.assets):
+            if rows:
+                print_table(list(rows[0]), [list(row.values()) for row in rows])
         say(f"{planned.runs:,} {planned.unit}: {planned.jobs} strategies and reactions, controls included.")
         if (made := resampled(resolved(study))) is not None:
             say(made)

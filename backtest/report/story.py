@@ -47,9 +47,11 @@ def opening(study: Mapping[str, Any]) -> str:
         opened = f"{plural(len(entries['list']), 'position')} of a list"
     signals = [one for one in study.get("regime", []) if "enter" in one]
     opened += "".join(f", while {one['name']} is {' or '.join(one['enter'])}" for one in signals)
-    hedges = ", ".join(f"{layer['use']} at {layer['leverage']}×" for layer in study.get("layer", []))
+    layers = study.get("layer", [])
+    hedges = ", ".join(f"{one['use']} at {one['leverage']}×" for one in layers if one["use"] != "asset")
+    assets = ", ".join(one["asset"] for one in layers if one["use"] == "asset")
     opened += ", all symbols in one account" if entries.get("basket") else ""
-    return opened + (f", hedges {hedges}" if hedges else "")
+    return opened + (f", hedges {hedges}" if hedges else "") + (f", to hold {assets}" if assets else "")
 
 
 def scope(model: Model) -> str:

@@ -93,6 +93,8 @@ def summary_grid(summary: Summary, unit: str) -> Grid:
     return Grid("summary", caption, tuple(column.column for column in columns), rows)
 
 
+# Only in studies with valued assets: other reports have no such column.
+PREMIUM = Column("Premium", "quote", "paid for valued assets, less what was received for them; part of the cost")
 _DETAIL: tuple[tuple[Column, Callable[[Comparison], float | None], Callable[[float | None], str]], ...] = (
     (Column("Pairs"), lambda r: r.pairs, number),
     (Column("Full", "runs"), lambda r: r.liquidated_full, number),
@@ -113,6 +115,7 @@ _DETAIL: tuple[tuple[Column, Callable[[Comparison], float | None], Callable[[flo
     (Column("Fees", "quote"), lambda r: r.fees_quote, number),
     (Column("Funding", "quote"), lambda r: r.funding_quote, number),
     (Column("Slippage", "quote"), lambda r: r.slippage_quote, number),
+    (PREMIUM, lambda r: r.premium_quote, number),
     (Column("Rate", "per 1,000 position-days"), lambda r: r.liquidations_per_1000_position_days, two_digits),
     (Column("Rate", "per 1,000 full-exposure days"), lambda r: r.liquidations_per_1000_full_exposure_days, two_digits),
     (Column("Actions"), lambda r: r.actions, number),
@@ -124,13 +127,15 @@ _DETAIL: tuple[tuple[Column, Callable[[Comparison], float | None], Callable[[flo
 def detail_grid(summary: Summary) -> Grid:
     """Give every further figure, a row for each strategy and reaction."""
     rows = []
+    told = [row for one in summary.strategies for row in (one.intrabar, one.next_open)]
+    detail = [one for one in _DETAIL if one[0] is not PREMIUM or any(row.premium_quote for row in told)]
     for one in summary.strategies:
         for row in (one.intrabar, one.next_open):
-            cells = [figure_cell(read(row), write(read(row))) for _, read, write in _DETAIL]
+            cells = [figure_cell(read(row), write(read(row))) for _, read, write in detail]
             rows.append((name_cell(one.name, one.control), text_cell(row.reaction.replace("_", " ")), *cells))
     titles = (Column("Strategy", numeric=False), Column("Reaction", numeric=False))
     caption = "Every strategy under each reaction, in full."
-    return Grid("detail", caption, (*titles, *(column for column, _, _ in _DETAIL)), tuple(rows))
+    return Grid("detail", caption, (*titles, *(column for column, _, _ in detail)), tuple(rows))
 
 
 def holding_grid(model: Model) -> Grid:

@@ -93,10 +93,11 @@ def lock_hash() -> str:
 def decisions(study: Study, loaded: Sequence[SymbolData], all_jobs: Sequence[Job]) -> dict[str, str]:
     """Hash everything that decides the results, part by part."""
     instruments = [one for data in loaded for one in data.instruments]
+    files = [*(one.result.entries for one in instruments), *(one.entries for data in loaded for one in data.assets)]
     tagged = [[data.entries.labels, {name: places.tolist() for name, places in data.tags.items()}] for data in loaded]
     return {
         "study": _sha256(study_json(study)),
-        "data": _sha256(json.dumps([entries_hash(one.result.entries) for one in instruments])),
+        "data": _sha256(json.dumps([entries_hash(entries) for entries in files])),
         **({"regimes": _sha256(json.dumps(tagged))} if study.regimes else {}),
         **_outside(study, loaded, all_jobs),
         "tiers": _sha256(json.dumps([[_plain(table) for table in one.tiers] for one in instruments])),

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from backtest.study.config import Study
 from backtest.study.continuous import CONTINUE, REFILL, STOP
+from backtest.study.form import AssetSpec
 from backtest.study.naming import decimal_text
 from backtest.units import duration_text, time_text
 from backtest.venues.rulebook import Rulebook, rulebook
@@ -84,6 +85,7 @@ def _legs(study: Study) -> list[tuple[str, str]]:
             for layer in form.layers
         )
         said.append(("Hedges", f"{kinds}, where a rule opens one; both legs of a hedge need their maintenance in full"))
+    said += [("Valued asset", _valued(asset)) for asset in form.assets]
     for one in form.collaterals:
         share, ratio = (decimal_text(Decimal(rate_e8) / 1_000_000) for rate_e8 in (one.share_e8, one.ratio_e8))
         text = f"{share} % of the posted margin in the coin of {one.symbol}, bought at entry; {ratio} % of it counts"
@@ -103,6 +105,22 @@ def _legs(study: Study) -> list[tuple[str, str]]:
             ("Liquidation price", "not drawn for runs with several legs: it depends on all marks"),
         ]
     return said
+
+
+def _valued(asset: AssetSpec) -> str:
+    """Say what an asset is here, and what its marks decide."""
+    held = {"paid": "paid in full" if asset.side > 0 else "written for its price", "margined": "on margin"}
+    counts = f", {decimal_text(Decimal(asset.ratio_e8) / 1_000_000)} % of its value counts there"
+    where = {
+        "core": f"in the core's account{counts if asset.is_bought_and_paid else ''}",
+        "own": "in an account of its own, which helps the core only with money that is moved",
+    }
+    word = "bought" if asset.side > 0 else "sold"
+    costs = f"slippage {_bps(asset.slippage_e8)} bps and fee {_bps(asset.fee_e8)} bps of the value"
+    return (
+        f"{asset.asset}, {word} where a rule does so, {held[asset.settlement]}, {where[asset.account]}; value and "
+        f"margins are the stored marks, {costs}; settled at its last close when its marks end"
+    )
 
 
 def assumptions(study: Study, outcomes: pa.Table) -> list[tuple[str, str]]:

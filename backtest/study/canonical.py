@@ -9,7 +9,7 @@ from typing import Any
 from backtest.data.resample import Bootstrap
 from backtest.study import naming
 from backtest.study.config import BPS_E8, EntrySpec, StrategySpec, Study
-from backtest.study.form import FormSpec
+from backtest.study.form import ASSET, AssetSpec, FormSpec
 from backtest.study.market import AS_OF, MarketSpec
 from backtest.study.regime import resolved_regimes
 from backtest.study.signal_spec import resolved_signals
@@ -88,10 +88,27 @@ def _resolved_form(form: FormSpec) -> dict[str, object]:
     for layer in form.layers:
         symbol = {} if layer.symbol is None else {"symbol": layer.symbol}
         tables["layer"].append({"use": layer.use, **symbol, "leverage": _hundredths(layer.leverage_e2)})
+    for asset in form.assets:
+        tables["layer"].append(_resolved_asset(asset))
     for one in form.collaterals:
         shares = {"share": e8_text(one.share_e8), "ratio": e8_text(one.ratio_e8)}
         tables["collateral"].append({"symbol": one.symbol, **shares})
     return {name: rows for name, rows in tables.items() if rows}
+
+
+def _resolved_asset(asset: AssetSpec) -> dict[str, str]:
+    return {
+        "use": ASSET,
+        "asset": asset.asset,
+        "side": naming.side_name(asset.side),
+        "settlement": asset.settlement,
+        "account": asset.account,
+        "ratio": e8_text(asset.ratio_e8),
+        "size_by": asset.size_by,
+        "step": e8_text(asset.step_e8),
+        "fee_bps": _bps(asset.fee_e8),
+        "slippage_bps": _bps(asset.slippage_e8),
+    }
 
 
 def _hundredths(value_e2: int) -> str:

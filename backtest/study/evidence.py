@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from backtest.analysis.breakdown import Tag
 from backtest.analysis.pairs import BASELINE
+from backtest.data.assets import AssetResult
 from backtest.data.calendar import known_events, windows
 from backtest.data.store import Lake
 from backtest.data.tape import TapeResult
@@ -53,15 +54,37 @@ def coverage(loaded: Sequence[SymbolData]) -> list[Row]:
                     "gaps": len(one.result.holes),
                 }
             )
-    return rows
+    return rows + asset_coverage(loaded)
+
+
+def asset_coverage(loaded: Sequence[SymbolData]) -> list[Row]:
+    """List the marks of valued assets that were read."""
+    return [
+        {
+            "table": one.dataset.table,
+            "symbol": f"{one.dataset.venue} {one.tape.name}",
+            "first": time_text(int(one.tape.time_ms[0])),
+            "last": time_text(int(one.tape.time_ms[-1])),
+            "rows": len(one.tape.time_ms),
+            "gaps": len(one.holes),
+        }
+        for one in _assets(loaded)
+    ]
+
+
+def _assets(loaded: Sequence[SymbolData]) -> list[AssetResult]:
+    """List the valued assets of all runs, each once."""
+    return list({one.tape.name: one for data in loaded for one in data.assets}.values())
 
 
 def gaps(loaded: Sequence[SymbolData]) -> list[Row]:
     """List the longest gaps, the longest first: bars or funding that are missing."""
+    holes = [(one.symbol, one.result.tape.interval_ms, one.result.holes) for one in _instruments(loaded)]
+    holes += [(one.tape.name, one.tape.interval_ms, one.holes) for one in _assets(loaded)]
     found = [
-        ((last - first) // one.result.tape.interval_ms + 1, one.symbol, first, last)
-        for one in _instruments(loaded)
-        for first, last in one.result.holes
+        ((last - first) // interval_ms + 1, name, first, last)
+        for name, interval_ms, its_holes in holes
+        for first, last in its_holes
     ]
     found.sort(key=lambda gap: (-gap[0], *gap[1:]))
     return [

@@ -55,7 +55,10 @@ def facts_of(
     entry_ms, exit_ms = runs.entries.rows["entry_ms"], runs.batch.outcomes["exit_ms"]
     end_ms = np.maximum(entry_ms, exit_ms)  # a refused entry has no exit
     worst = [fidelities(one.tiers, entry_ms, end_ms, tiers_mode) for one in data.instruments]
-    holes = tuple(hole for one in data.instruments for hole in one.result.holes)
+    holes = (
+        *(hole for one in data.instruments for hole in one.result.holes),
+        *(hole for one in data.assets for hole in one.holes),
+    )
     return Facts(
         baseline_paired_e2=_paired_e2(data, hold, exit_ms, replay),
         fidelity=np.max(worst, axis=0),

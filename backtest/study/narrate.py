@@ -43,6 +43,8 @@ KINDS = {
     "takeover": "kept by the insurance fund",
     "convert": "exchanged",
 }
+# Why an action was refused, where its status does not say it all.
+STATUSES = {"not_listed": "not listed: the asset's marks have not begun, or have ended"}
 REACTIONS = {
     "intrabar": "reacts inside the bar",
     "next_open": "acts at the next open",
@@ -154,7 +156,8 @@ def _event(event: Event) -> Iterator[str]:
 def asked_line(action: Mapping[str, Any]) -> str:
     """Say what a rule asked for, and whether it was refused."""
     amount = f" {action['amount']:g}" if action["amount"] else ""
-    became = "" if action["status"] == "done" else f": refused, {action['status'].replace('_', ' ')}"
+    why = STATUSES.get(action["status"], action["status"].replace("_", " "))
+    became = "" if action["status"] == "done" else f": refused, {why}"
     return (
         f"{action['rule']} asks: {action['verb'].replace('_', ' ')}{amount}, mark {e8_text(action['mark_e8'])}{became}"
     )

@@ -13,7 +13,7 @@ from backtest.engine.compile import jit
 from backtest.engine.compiled import prepare
 from backtest.engine.oracle.numbers import half_even
 from backtest.engine.pool.batch import pool_plan
-from backtest.engine.pool.forms import POOL_RUN, QUOTE, wallet_of
+from backtest.engine.pool.forms import BOUGHT, POOL_RUN, QUOTE, WRITTEN, wallet_of
 from backtest.engine.pool.legs import refresh
 from backtest.engine.pool.market import PoolMarket
 from backtest.engine.pool.units import collateral_value, figures, is_held
@@ -80,6 +80,8 @@ class Holding:
         side = 1 if outcome["side"] == "long" else -1
         core = self.pool.form.core_count
         self.run["side"][:core], self.run["side"][core:] = side, -side
+        own_side = self.plan["leg_side"] != 0
+        self.run["side"][own_side] = self.plan["leg_side"][own_side]
         self.run["leverage_e2"] = self.plan["leg_leverage_e2"]
         self.run["leverage_e2"][:core] = round(outcome["leverage"] * 100)
         self._slots = {symbol: slot for slot, symbol in enumerate(symbols_by_slot(self.pool)) if symbol}
@@ -93,10 +95,11 @@ class Holding:
         return int(np.searchsorted(self.market.times_ms, time_ms, side="right")) - 1
 
     def enter(self, bar: int) -> None:
-        """Take the tier tables and fees of a bar."""
+        """Take the tier tables, fees and margins per unit of a bar."""
         segment = int(np.searchsorted(self.market.starts, bar, side="right")) - 1
         for i, row in enumerate(self.market.segments[segment]):
             self.run["table"][i], self.run["taker"][i] = row["table"], row["taker_e8"]
+        self.run["segment"] = self.run["margins"] = segment
         refresh_legs(self.market, self.plan, self.run)
 
     def take(self, transfers: Sequence[Mapping[str, Any]], fills: Sequence[Mapping[str, Any]]) -> None:
@@ -110,7 +113,8 @@ class Holding:
             slot = self._slots[row["symbol"]]
             change = row["qty_e8"] * int(self.run["side"][slot])
             held, cost = int(self.run["qty"][slot]), int(self.run["cost"][slot])
-            self.run["cost"][slot] = cost + (row["cost_e8"] if change > 0 else -half_even(cost * -change, held))
+            value = 0 if self.form(slot) in (BOUGHT, WRITTEN) else row["cost_e8"]  # what is paid for leaves no cost
+            self.run["cost"][slot] = cost + (value if change > 0 else -half_even(cost * -change, held))
             self.run["qty"][slot] = held + change
         refresh_legs(self.market, self.plan, self.run)
 
@@ -149,6 +153,15 @@ class Holding:
         """Give the instrument of a leg."""
         return int(self.plan["leg_instrument"][slot])
 
+    def form(self, slot: int) -> int:
+        """Give what kind of leg a slot has: VENUE, MARGINED, WRITTEN or BOUGHT."""
+        return int(self.plan["leg_form"][slot])
+
+    def margins_e8(self, slot: int) -> tuple[int, int]:
+        """Give initial and maintenance margin of a unit of a valued asset, as they are in force."""
+        row = self.market.segments[int(self.run["margins"]), self.instrument(slot)]
+        return int(row["initial_e8"]), int(row["maintenance_e8"])
+
     def wallet_e8(self, unit: int) -> int:
         """Give the wallet of a unit, in its asset."""
         return int(self.run["balance"][self.plan["unit_asset"][unit], wallet_of(unit)])
@@ -172,14 +185,21 @@ class Holding:
         return int(equity), int(maintenance), int(initial)
 
     def worth_e8(self, marks_e8: Ints) -> int:
-        """Give all that the run owns in quote: balances and profits, coin at its instrument's mark, rounded down."""
+        """Give all that the run owns in quote: balances, profits, coin at its instrument's mark rounded down.
+
+        A bought asset is worth its mark, whatever share of it counts as equity.
+        """
         amounts = [0] * len(self.names.assets)
         for asset in range(len(amounts)):
             own = [*OWN, *range(at.INSURANCE + 1, self.run["balance"].shape[1])]
             amounts[asset] = sum(int(self.run["balance"][asset, account]) for account in own)
         for slot in self.slots():
             asset = int(self.plan["unit_asset"][self.plan["leg_unit"][slot]])
-            amounts[asset] += self.leg(slot, int(marks_e8[self.instrument(slot)]))[0]
+            mark = int(marks_e8[self.instrument(slot)])
+            if self.form(slot) == BOUGHT:
+                amounts[asset] += int(self.run["qty"][slot]) * mark // E8
+            else:
+                amounts[asset] += self.leg(slot, mark)[0]
         coin = sum(amount * int(marks_e8[asset]) // E8 for asset, amount in enumerate(amounts[1:]))
         return amounts[QUOTE] + coin
 

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from typing import Any
 
 from backtest.study.narrate import CAUSES, ENDS, INDENT, KINDS, TITLES, asked_line, heading, survival
-from backtest.study.pool_story import CollateralFigures, LegFigures, PoolEvent, PoolStory, UnitFigures
-from backtest.units import e8_text, time_text
+from backtest.study.pool_story import AssetFigures, CollateralFigures, LegFigures, PoolEvent, PoolStory, UnitFigures
+from backtest.units import E8, e8_text, time_text
 
 ACCOUNTS = {"margin": "the account"}
 CERTAINTY = {
@@ -48,6 +48,13 @@ def pool_numbers(story: PoolStory) -> dict[str, str]:
             f"{leg.symbol}: mark": e8_text(leg.mark_e8),
             f"{leg.symbol}: profit": e8_text(leg.profit_e8),
             f"{leg.symbol}: maintenance margin": e8_text(leg.maintenance_margin_e8),
+        }
+    for asset in found.assets:
+        rows |= {
+            f"{asset.symbol}: quantity": e8_text(asset.side * asset.qty_e8),
+            f"{asset.symbol}: mark": e8_text(asset.mark_e8),
+            f"{asset.symbol}: {'counts for' if asset.is_paid else 'profit'}": e8_text(asset.value_e8),
+            f"{asset.symbol}: maintenance margin": e8_text(asset.maintenance_margin_e8),
         }
     rows |= {f"{one.asset} counts for": e8_text(one.value_e8) for one in found.collaterals}
     return rows | {"equity": e8_text(found.equity_e8), "maintenance margin": e8_text(found.maintenance_margin_e8)}
@@ -110,13 +117,17 @@ def _name(unit: UnitFigures) -> str:
 
 
 def _state(unit: UnitFigures) -> str:
-    legs = ", ".join(f"{e8_text(leg.side * leg.qty_e8)} {leg.symbol}" for leg in unit.legs)
+    held: list[LegFigures | AssetFigures] = [*unit.legs, *unit.assets]
+    legs = ", ".join(f"{e8_text(leg.side * leg.qty_e8)} {leg.symbol}" for leg in held)
+    worth = "".join(
+        f", of it {asset.symbol} {e8_text(asset.value_e8)} at {e8_text(asset.mark_e8)}" for asset in unit.assets
+    )
     coin = "".join(f" and {e8_text(one.coin_e8)} {one.asset}" for one in unit.collaterals)
     room = unit.initial_margin_e8 - unit.maintenance_margin_e8
     left = "" if room <= 0 else f", buffer {(unit.equity_e8 - unit.maintenance_margin_e8) / room:.4f}"
     return (
         f"{_name(unit)} holds {legs}; wallet {e8_text(unit.wallet_e8)} {unit.asset}{coin}, equity "
-        f"{e8_text(unit.equity_e8)}, maintenance margin {e8_text(unit.maintenance_margin_e8)}{left}"
+        f"{e8_text(unit.equity_e8)}{worth}, maintenance margin {e8_text(unit.maintenance_margin_e8)}{left}"
     )
 
 
@@ -131,12 +142,16 @@ def _breach(story: PoolStory, event: PoolEvent, unit: UnitFigures) -> Iterator[s
     for leg in unit.legs:
         yield f"{INDENT}{leg.symbol} {'long' if leg.side > 0 else 'short'}: profit {_profit(leg)}"
         yield f"{INDENT}{leg.symbol}: maintenance margin {_maintenance(leg)}"
+    for asset in unit.assets:
+        yield from (f"{INDENT}{line}" for line in _asset(asset))
     for one in unit.collaterals:
         yield f"{INDENT}{_collateral(one)}"
     terms = [f"wallet {e8_text(unit.wallet_e8)}", *(f"({e8_text(leg.profit_e8)})" for leg in unit.legs)]
+    terms += [f"({e8_text(asset.value_e8)})" for asset in unit.assets]
     terms += [e8_text(one.value_e8) for one in unit.collaterals]
     yield f"{INDENT}equity = {' + '.join(terms)} = {e8_text(unit.equity_e8)} {unit.asset}"
-    needs = " + ".join(e8_text(leg.maintenance_margin_e8) for leg in unit.legs)
+    held: list[LegFigures | AssetFigures] = [*unit.legs, *unit.assets]
+    needs = " + ".join(e8_text(leg.maintenance_margin_e8) for leg in held if leg.maintenance_margin_e8) or "0"
     yield f"{INDENT}maintenance margin = {needs} = {e8_text(unit.maintenance_margin_e8)} {unit.asset}"
     sign = "≤" if unit.is_liquidated else ">"
     yield f"{INDENT}{e8_text(unit.equity_e8)} {sign} {e8_text(unit.maintenance_margin_e8)}: liquidated"
@@ -159,6 +174,25 @@ def _maintenance(leg: LegFigures) -> str:
     )
 
 
+def _asset(asset: AssetFigures) -> Iterator[str]:
+    """Fill in what a valued asset adds to equity, and what it needs."""
+    value = f"{e8_text(asset.qty_e8)} × {e8_text(asset.mark_e8)}"
+    result = e8_text(asset.value_e8)
+    if not asset.is_paid:
+        cost = e8_text(asset.cost_e8)
+        plus, minus = (value, cost) if asset.side > 0 else (cost, value)
+        yield f"{asset.symbol} {'bought' if asset.side > 0 else 'sold'} on margin: profit {plus} − {minus} = {result}"
+    elif asset.side < 0:
+        yield f"{asset.symbol} written: to buy it back takes {value}, so it counts for {result}"
+    else:
+        haircut = "" if asset.ratio_e8 == E8 else f" × {e8_text(asset.ratio_e8)} that counts"
+        yield f"{asset.symbol} bought and paid: worth {value}{haircut} = {result}"
+        return
+    each = e8_text(asset.unit_maintenance_e8)
+    needed = e8_text(asset.maintenance_margin_e8)
+    yield f"{asset.symbol}: maintenance margin {e8_text(asset.qty_e8)} × {each} a unit = {needed}"
+
+
 def _collateral(one: CollateralFigures) -> str:
     return (
         f"{one.asset} counts for {e8_text(one.coin_e8)} × {e8_text(one.mark_e8)} × {e8_text(one.ratio_e8)} = "
@@ -170,10 +204,11 @@ def _end(story: PoolStory) -> Iterator[str]:
     outcome = story.outcome
     start, end = outcome["equity_start_e8"], outcome["equity_end_e8"]
     yield f"End: {ENDS[outcome['exit_reason']]}, {time_text(outcome['exit_ms'])}."
+    premium = f", premium {e8_text(outcome['premium_e8'])}" if outcome["premium_e8"] else ""
     yield (
         f"Capital {e8_text(start)} became {e8_text(end)} ({100 * (end - start) / start:+.2f} %): fees "
         f"{e8_text(outcome['fees_e8'])}, funding {e8_text(outcome['funding_e8'])}, slippage "
-        f"{e8_text(outcome['slippage_e8'])}, clearance fees {e8_text(outcome['clearance_fee_e8'])}."
+        f"{e8_text(outcome['slippage_e8'])}, clearance fees {e8_text(outcome['clearance_fee_e8'])}{premium}."
     )
     if outcome["layer_liquidations"]:
         yield f"Layers that stand alone were liquidated {outcome['layer_liquidations']} times."

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from backtest.engine.pool.forms import wallet_of
+from backtest.engine.pool.forms import MARGINED, VENUE, wallet_of
 from backtest.study.pool_breach import Ints, breach_marks
 from backtest.study.pool_life import Holding
 from backtest.study.story import ORDER, Ledger, Rows
@@ -39,6 +39,22 @@ class LegFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class AssetFigures:
+    """A valued asset at its mark: what it adds to equity, and what it needs."""
+
+    symbol: str
+    side: int
+    is_paid: bool
+    qty_e8: int
+    cost_e8: int  # 0 of what is paid for
+    mark_e8: int
+    ratio_e8: int  # share of a bought asset's value that counts
+    value_e8: int  # of a margined one its profit
+    unit_maintenance_e8: int  # maintenance margin of one unit
+    maintenance_margin_e8: int
+
+
+@dataclass(frozen=True, slots=True)
 class CollateralFigures:
     """Coin that counts as margin, at a mark and its ratio."""
 
@@ -57,6 +73,7 @@ class UnitFigures:
     asset: str
     wallet_e8: int
     legs: tuple[LegFigures, ...]
+    assets: tuple[AssetFigures, ...]
     collaterals: tuple[CollateralFigures, ...]
     equity_e8: int
     maintenance_margin_e8: int
@@ -221,7 +238,13 @@ def _known_marks(after: Holding, time_ms: int, fills: Rows, asked: Rows) -> Ints
 def unit_figures(held: Holding, unit: int, marks: Ints, time_ms: int) -> UnitFigures:
     """Measure one account at marks, term by term."""
     equity, maintenance, initial = held.unit(unit, marks)
-    legs = tuple(_leg(held, slot, int(marks[held.instrument(slot)]), time_ms) for slot in held.slots(unit))
+    legs, assets = [], []
+    for slot in held.slots(unit):
+        mark = int(marks[held.instrument(slot)])
+        if held.form(slot) == VENUE:
+            legs.append(_leg(held, slot, mark, time_ms))
+        else:
+            assets.append(_asset(held, slot, mark))
     collaterals = []
     for place, one in enumerate(held.pool.form.collaterals if unit == 0 else ()):
         mark = int(marks[one.instrument])
@@ -232,11 +255,28 @@ def unit_figures(held: Holding, unit: int, marks: Ints, time_ms: int) -> UnitFig
         account=held.names.accounts[wallet_of(unit)],
         asset=held.names.assets[int(held.plan["unit_asset"][unit])],
         wallet_e8=held.wallet_e8(unit),
-        legs=legs,
+        legs=tuple(legs),
+        assets=tuple(assets),
         collaterals=tuple(collaterals),
         equity_e8=equity,
         maintenance_margin_e8=maintenance,
         initial_margin_e8=initial,
+    )
+
+
+def _asset(held: Holding, slot: int, mark: int) -> AssetFigures:
+    value, maintenance, _ = held.leg(slot, mark)
+    return AssetFigures(
+        symbol=held.names.symbols[slot],
+        side=int(held.run["side"][slot]),
+        is_paid=held.form(slot) != MARGINED,
+        qty_e8=int(held.run["qty"][slot]),
+        cost_e8=int(held.run["cost"][slot]),
+        mark_e8=mark,
+        ratio_e8=int(held.plan["leg_ratio_e8"][slot]),
+        value_e8=value,
+        unit_maintenance_e8=held.margins_e8(slot)[1],
+        maintenance_margin_e8=maintenance,
     )
 
 

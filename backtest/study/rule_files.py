@@ -133,6 +133,9 @@ def require_layers(uses: Mapping[str, Uses], layers: Iterable[str], where: str) 
 
 
 def _layer_remedy(layer: str) -> str:
+    if layer.startswith("asset"):
+        told = "asset, account, step, fee_bps and slippage_bps; they are numbered in the order of the file"
+        return f'add [[layer]] with use = "asset", {told}; for what-if: --layer'
     needed = " and" if layer == "opposite" else ", symbol and"
     return f'add [[layer]] with use = "{layer}"{needed} leverage; for what-if: --layer'
 

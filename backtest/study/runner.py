@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from backtest.data.assets import AssetResult
 from backtest.data.store import Lake
 from backtest.data.tape import TapeResult
 from backtest.engine.batch import Batch, Keep, Terms
@@ -94,6 +95,11 @@ class SymbolData:
     def instruments(self) -> tuple[Instrument, ...]:
         """Everything that the runs are replayed on, the core's first."""
         return (Instrument(self.symbol, self.result, self.tiers),) if self.pool is None else self.pool.instruments
+
+    @property
+    def assets(self) -> tuple[AssetResult, ...]:
+        """The valued assets that rules of the runs may hold."""
+        return () if self.pool is None else self.pool.assets
 
     @property
     def times_ms(self) -> npt.NDArray[np.int64]:
@@ -177,7 +183,7 @@ def study_jobs(study: Study, where: str, *, tried: bool = True) -> list[Job]:
     """Find and compile the rules of a study, and list its jobs; rules are `tried` unless a debugger waits in them."""
     rules = load_rules()
     uses = resolve_rules(study.strategies, rules, where)
-    require_layers(uses, (layer.use for layer in study.form.layers), where)
+    require_layers(uses, study.form.targets, where)
     require_signals(uses, (signal.name for signal in study.signals), where)
     if tried:
         try_rules({rule.name: rule for use in uses.values() for rule, _ in use}.values())

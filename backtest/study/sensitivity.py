@@ -62,7 +62,8 @@ def neighbour_tiers(data: SymbolData, step: int) -> SymbolData:
     segments = market.segments.copy()
     if isinstance(market, PoolMarket):  # the tables of all instruments are numbered through
         ends = np.cumsum([len(one.tiers) for one in data.instruments])
-        segments["table"] = np.clip(market.segments["table"] + step, np.append(0, ends[:-1]), ends - 1)
+        dated = segments["table"][:, : len(ends)]  # valued assets have none
+        dated[:] = np.clip(dated + step, np.append(0, ends[:-1]), ends - 1)
     else:
         segments["table"][:-1] = np.clip(market.segments["table"][:-1] + step, 0, len(market.tiers) - 1)
     return replace(data, market=market._replace(segments=segments))

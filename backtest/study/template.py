@@ -49,6 +49,18 @@ horizon = "30d" # how long a position is held
 # use = "opposite" # the other side of the same contract; or "inverse" or "other", with a symbol
 # leverage = 10
 
+# [[layer]]
+# use = "asset" # what has marks of its own in the lake (table asset_marks), such as an option; up to four
+# asset = "BTC-PUT-30D"
+# side = "long" # or "short"
+# settlement = "paid" # or "margined", as a future
+# account = "own" # or "core", in cross mode: its value counts as margin
+# ratio = 1.0 # in the core's account: share of a bought asset's value that counts
+# size_by = "capital" # what trade("asset", 1) is: the run's capital, the core's "notional" or its "quantity"
+# step = "0.01" # units
+# fee_bps = 3 # of the value
+# slippage_bps = 100 # half of the spread
+
 # Coin in place of a share of the posted margin, in cross mode.
 # [[collateral]]
 # symbol = "BTCUSDT" # whose mark prices the coin

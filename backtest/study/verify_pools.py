@@ -14,7 +14,7 @@ from backtest.engine.batch import Batch
 from backtest.engine.oracle import pool as twin
 from backtest.engine.plan import NONE
 from backtest.engine.pool.batch import slots_of
-from backtest.engine.pool.forms import SLOTS_MAX, wallet_of
+from backtest.engine.pool.forms import ASSET, SLOTS_MAX, wallet_of
 from backtest.engine.pool.market import PoolMarket
 from backtest.engine.rules import Rule
 from backtest.study.config import Study
@@ -28,7 +28,7 @@ ACCOUNTS = dict(enumerate(schema.ACCOUNTS)) | {wallet_of(slot): f"margin.{slot}"
 
 
 def twin_market(data: SymbolData, entry: int) -> twin.PoolMarket:
-    """Give the instruments of a run over its bars, as decimals."""
+    """Give the instruments of a run over its bars, and the marks of its valued assets, as decimals."""
     row, market = data.entries.rows[entry], data.market
     assert isinstance(market, PoolMarket)
     exit_bar = int(row["exit_bar"])
@@ -36,7 +36,17 @@ def twin_market(data: SymbolData, entry: int) -> twin.PoolMarket:
     instruments = (
         _instrument(one, int(row["entry_ms"]), last_ms, row["entry_bar"] == NONE) for one in data.instruments
     )
-    return twin.PoolMarket(int(market.interval_ms), tuple(instruments))
+    assets = (_asset(one.tape, int(row["entry_ms"]), last_ms) for one in data.assets)
+    return twin.PoolMarket(int(market.interval_ms), tuple(instruments), tuple(assets))
+
+
+def _asset(tape: schema.AssetTape, first_ms: int, last_ms: int) -> twin.Asset:
+    """Give an asset's rows that decide from a time to another: from the last one before to the first one after."""
+    first = max(int(np.searchsorted(tape.time_ms, first_ms, side="right")) - 1, 0)
+    stop = int(np.searchsorted(tape.time_ms, last_ms)) + 1
+    columns = (getattr(tape, f"{name}_e8")[first:stop] for name in twin.AssetBar._fields[1:])
+    rows = zip(tape.time_ms[first:stop].tolist(), *(map(natural, column) for column in columns), strict=True)
+    return twin.Asset(tape.name, tuple(twin.AssetBar(*one) for one in rows), natural(tape.taker_e8))
 
 
 def _instrument(one: Instrument, first_ms: int, last_ms: int, is_gap: bool) -> twin.Instrument:
@@ -71,6 +81,18 @@ def twin_plan(
         ),
         collaterals=tuple(
             twin.Collateral(one.instrument, natural(one.share_e8), natural(one.ratio_e8)) for one in form.collaterals
+        ),
+        assets=tuple(
+            twin.AssetSpec(
+                one.side,
+                one.paid,
+                one.own_account,
+                natural(one.ratio_e8),
+                schema.SIZE_BY[one.size_by],
+                natural(row["leg_step_e8"][slot]),
+                natural(one.slippage_e8),
+            )
+            for slot, one in enumerate(form.assets, slots_of(ASSET, form.core_count)[0])
         ),
         joint="sync" if form.sync else "worst",
     )

@@ -25,6 +25,7 @@ from backtest.units import DAY_MS, duration_ms, duration_text, time_ms, time_tex
 
 WHERE = "what-if"
 STRATEGY = "with-rule"
+_ASSET_EXAMPLE = "--layer asset:BTC-PUT:account=own,step=0.01,fee_bps=3,slippage_bps=100"
 Told = tuple[Mapping[str, Any], Ledger]  # an outcome, and the rows that led to it
 
 
@@ -74,19 +75,28 @@ def parse_rule(text: str) -> dict[str, object]:
 
 
 def parse_layer(text: str) -> dict[str, object]:
-    """Read a hedge as a person types it: KIND:LEVERAGE, or KIND:SYMBOL:LEVERAGE.
+    """Read a hedge as a person types it: KIND:LEVERAGE, KIND:SYMBOL:LEVERAGE, or asset:NAME:KEY=VALUE,KEY=VALUE.
 
-    Errors: `UsageError` where it is neither.
+    Errors: `UsageError` where it is none of them.
 
     >>> parse_layer("opposite:10"), parse_layer("other:ETHUSDT:5")
     ({'use': 'opposite', 'leverage': '10'}, {'use': 'other', 'symbol': 'ETHUSDT', 'leverage': '5'})
+    >>> parse_layer("asset:BTC-PUT:account=own,step=0.01")
+    {'use': 'asset', 'asset': 'BTC-PUT', 'account': 'own', 'step': '0.01'}
     """
     match text.split(":"):
+        case ["asset", name, *more]:
+            keys = [part.partition("=") for part in ":".join(more).split(",") if part]
+            if bad := [key for key, sign, value in keys if not (key and sign and value)]:
+                raise UsageError.at(text, f'"{bad[0]}" sets nothing', f"write it like {_ASSET_EXAMPLE}")
+            return {"use": "asset", "asset": name, **{key.strip(): value.strip() for key, _, value in keys}}
         case [use, leverage]:
             return {"use": use, "leverage": leverage}
         case [use, symbol, leverage]:
             return {"use": use, "symbol": symbol, "leverage": leverage}
-    raise UsageError.at(text, "is no hedge", "write --layer opposite:10, or --layer other:ETHUSDT:10")
+    raise UsageError.at(
+        text, "is no hedge", f"write --layer opposite:10, --layer other:ETHUSDT:10, or {_ASSET_EXAMPLE}"
+    )
 
 
 def _value(text: str, value: str) -> float | bool:
