@@ -57,7 +57,10 @@ def with_assets(r: Random, market: twin.PoolMarket, plan: twin.PoolPlan) -> tupl
     rules = tuple(draw_asset_rule(r, ground, plan.assets, buys=n == 0) for n in range(r.choice((1, 2, 2, 3))))
     plan = replace(plan, rules=(rules + plan.rules if r.random() < 0.7 else plan.rules + rules)[-8:])
     plan = replace(plan, script=tuple(draw_asset_action(r, action, len(scales)) for action in plan.script))
-    market = replace(market, assets=tuple(draw_asset(r, ground, scale, n) for n, scale in enumerate(scales)))
+    end = draw_end(r, ground)
+    ends = [end if r.random() < 0.4 else draw_end(r, ground) for _ in scales]
+    assets = (draw_asset(r, ground, scale, end, n) for n, (scale, end) in enumerate(zip(scales, ends, strict=True)))
+    market = replace(market, assets=tuple(assets))
     return (meet(r, market, plan), plan) if r.random() < 0.6 else (market, plan)
 
 
@@ -96,7 +99,7 @@ def draw_spec(r: Random, ground: Ground, scale: int) -> twin.AssetSpec:
         whole = int(plan.capital * E8) * E8 // scale
     step = min(max(1, whole // r.choice((3, 20, 50, 100, 1000))), 10**9 * E8)
     side, paid = r.choice((1, 1, 1, -1, -1)), r.random() < 0.65
-    own_account, ratio = not pooled or r.random() < 0.35, r.choice(("1", "1", "0.9", "0.5", "0.33333333", "0"))
+    own_account, ratio = not pooled or r.random() < 0.25, r.choice(("1", "1", "0.9", "0.5", "0.33333333", "0"))
     return twin.AssetSpec(
         side=side,
         paid=paid,
@@ -149,12 +152,12 @@ def draw_asset_action(r: Random, action: oracle.ScriptedAction, count: int) -> o
 # --- marks and margins ---------------------------------------------------------------------------------------------
 
 
-def draw_asset(r: Random, ground: Ground, scale: int, number: int) -> twin.Asset:
+def draw_asset(r: Random, ground: Ground, scale: int, end: int, number: int) -> twin.Asset:
     """Draw the rows of an asset."""
     rows = [tuple(p if p * 1000 > scale else 0 for p in row) for row in draw_marks(r, ground, scale)]
     margins = draw_margins(r, ground, [row[0] for row in rows], scale)
     begin = r.choice((0, 0, 0, r.randrange(len(rows))))
-    last = max(begin, min(draw_end(r, ground), len(rows)) - 1)
+    last = max(begin, min(end, len(rows)) - 1)
     if r.random() < 0.03:
         rows[last] = spiked(r, ground, rows[last], scale)
     holes = r.choice((0.0, 0.0, 0.1, 0.5))
@@ -204,13 +207,13 @@ def draw_marks(r: Random, ground: Ground, scale: int) -> list[Four]:
             opened = r.choice((before, level))
             rows.append((opened, max(opened, level), min(opened, level), level))
         return rows
-    strike, reach = ground.first * r.choice((90, 100, 110)) // 100, r.choice((0, 0, 3, 50))
+    strike, reach, lasting = ground.first * r.choice((90, 100, 110)) // 100, r.choice((0, 0, 3, 50)), r.choice((0, 1))
 
     def value(price: int, left: int) -> int:
         if kind == "future":
             return max(0, scale + price - ground.first)
         inside = strike - price if kind == "put" else price - strike
-        return max(0, inside) + scale * left // count
+        return max(0, inside) + lasting * scale * left // count
 
     rows = []
     for n, bar in enumerate(ground.marks):
