@@ -291,21 +291,22 @@ BLOCK_BARS = 24
 class Tape(NamedTuple):
     """The ordered event tape of one symbol, as arrays: what the replay reads.
 
-    Bar i opens at `time_ms[i]`; times strictly increase. A *segment* is a run of bars between two scheduled events
-    (funding, a change of tier table or of taker fee): bars `segment_start[s]` up to, not including,
-    `segment_start[s + 1]`. The events of a segment happen at the open of its first bar. Prices, rates and amounts are
-    int64 at 1e-8.
+    Bar i opens at `time_ms[i]` and closes at `close_ms[i]`, not after the next open; bars may differ in length. A
+    *segment* is a run of bars between two scheduled events (funding, a change of tier table or of taker fee): bars
+    `segment_start[s]` up to, not including, `segment_start[s + 1]`. The events of a segment happen at the open of its
+    first bar. Prices, rates and amounts are int64 at 1e-8.
     """
 
-    interval_ms: int
+    interval_ms: int  # length of the shortest bars, which divides that of all others
     time_ms: Int64Array  # (n,)
+    close_ms: Int64Array  # (n,)
     trade_open_e8: Int64Array  # (n,) last price
     trade_close_e8: Int64Array  # (n,)
     mark_open_e8: Int64Array  # (n,)
     mark_high_e8: Int64Array  # (n,)
     mark_low_e8: Int64Array  # (n,)
     mark_close_e8: Int64Array  # (n,)
-    open_sum_e8: Int64Array  # (n,) sum of mark opens from the segment's first bar to this one, both included
+    open_sum_e8: Int64Array  # (n,) sum of mark open x intervals from the segment's first bar to this one, both included
     block_low_e8: Int64Array  # (ceil(n / BLOCK_BARS),) least mark low of bars BLOCK_BARS * b and following
     block_high_e8: Int64Array  # the same for mark highs
     segment_start: Int64Array  # (s + 1,) the last entry is n

@@ -175,17 +175,20 @@ def tape_from_arrays(
     funding: Sequence[tuple[int, int]],
     tiers: Sequence[TierTable],
     taker_fee_steps: Sequence[tuple[int, int]],
+    close_ms: npt.ArrayLike | None = None,
 ) -> Tape:
     """Lay bars, funding, tiers and fees out as a tape.
 
     `funding` is `(time_ms, rate_e8)`; stamps before the first bar or after the last have no open to settle at and are
     left out. `taker_fee_steps` is `(from_ms, rate_e8)`. A tier table and a fee rate are in force from their first
-    time on; before the first, the first. Rates of stamps that fall on one open are added.
+    time on; before the first, the first. Rates of stamps that fall on one open are added. `close_ms` says when each bar
+    closes, where not all are `interval_ms` long, the shortest that there are.
 
     Raises `DataError` for bars that contradict themselves, `CoverageError` where no tier table or fee is given or a
     bar is longer than the shortest funding interval.
     """
     time = _int64(time_ms)
+    close = time + interval_ms if close_ms is None else _int64(close_ms)
     prices = {
         "trade_open": _int64(trade_open_e8),
         "trade_close": _int64(trade_close_e8),
@@ -194,24 +197,26 @@ def tape_from_arrays(
         "mark_low": _int64(mark_low_e8),
         "mark_close": _int64(mark_close_e8),
     }
-    _check_bars(interval_ms, time, {name.replace("_", " "): price for name, price in prices.items()})
+    _check_bars(interval_ms, time, close, {name.replace("_", " "): price for name, price in prices.items()})
     _check_steps(tiers, taker_fee_steps)
     stamp_ms, rate_e8 = _in_order(funding)
     bar, used, _ = place_funding(time, stamp_ms)
-    check_bar_length(interval_ms, stamp_ms[used])
+    check_bar_length((close - time)[bar], stamp_ms[used])
     tables = sorted(tiers, key=lambda table: table.first_ms)
     fee_from_ms, fee_e8 = _in_order(taker_fee_steps)
     table_in_force = _in_force(np.array([table.first_ms for table in tables], np.int64), time)
     fee_in_force = _in_force(fee_from_ms, time)
-    start = _segment_starts(prices["mark_open"], bar, table_in_force, fee_in_force)
+    weighted_e8 = _weighted(prices["mark_open"], (close - time) // interval_ms)
+    start = _segment_starts(weighted_e8, bar, table_in_force, fee_in_force)
     funding_e8 = np.zeros(len(time), np.int64)
     np.add.at(funding_e8, bar, rate_e8[used])
     low, high = prices["mark_low"], prices["mark_high"]
     block = np.arange(0, len(time), BLOCK_BARS)
     arrays = {
         "time_ms": time,
+        "close_ms": close,
         **{f"{name}_e8": price for name, price in prices.items()},
-        "open_sum_e8": _sum_within(prices["mark_open"], start),
+        "open_sum_e8": _sum_within(weighted_e8, start),
         "block_low_e8": np.minimum.reduceat(low, block),
         "block_high_e8": np.maximum.reduceat(high, block),
         "segment_start": np.append(start, len(time)),
@@ -228,10 +233,18 @@ def tape_from_arrays(
 TIER_ARRAYS = ("tier_cap_e8", "tier_rate_e8", "tier_deduction_e8", "tier_max_leverage_e2", "tier_count")
 
 
-def _segment_starts(mark_open: Int64Array, funded: Int64Array, table: Int64Array, fee: Int64Array) -> Int64Array:
+def _weighted(mark_open: Int64Array, intervals: Int64Array) -> Int64Array:
+    """Multiply each mark open with the length of its bar."""
+    if int(mark_open.max()) * int(intervals.max()) > INT64_MAX:
+        what = "the highest mark times the longest bar, counted in the shortest, is no 64-bit number"
+        raise DataError.at("tape", what, "take bars that differ less in length")
+    return mark_open * intervals
+
+
+def _segment_starts(weighted_e8: Int64Array, funded: Int64Array, table: Int64Array, fee: Int64Array) -> Int64Array:
     """Give the bars at which a segment begins: funding, a change of tier table or fee, and the first bar."""
     # A sum of opens must stay inside int64, so a segment is cut before it could leave it.
-    cuts = np.arange(0, len(mark_open), INT64_MAX // int(mark_open.max()))
+    cuts = np.arange(0, len(weighted_e8), INT64_MAX // int(weighted_e8.max()))
     changes = [np.flatnonzero(np.diff(steps)) + 1 for steps in (table, fee)]
     return np.unique(np.concatenate((cuts, funded, *changes))).astype(np.int64)
 
@@ -253,17 +266,17 @@ def place_funding(time_ms: Int64Array, stamp_ms: Int64Array) -> tuple[Int64Array
     return (after - back)[used].astype(np.int64), used, int(moved.sum())
 
 
-def check_bar_length(interval_ms: int, stamp_ms: Int64Array) -> None:
-    """Refuse bars that are longer than the shortest time between two funding stamps."""
+def check_bar_length(length_ms: Int64Array, stamp_ms: Int64Array) -> None:
+    """Refuse bars that are longer than the time from the funding stamp that settles at their open to the next one."""
     if len(stamp_ms) < 2:
         return
-    minutes = settlement_minute(stamp_ms)
-    shortest = int(np.argmin(np.diff(minutes)))
-    if interval_ms > int(minutes[shortest + 1] - minutes[shortest]) * MINUTE_MS:
+    spare_ms = np.diff(settlement_minute(stamp_ms)) * MINUTE_MS - length_ms[:-1]
+    shortest = int(np.argmin(spare_ms))
+    if spare_ms[shortest] < 0:
         raise CoverageError(
             Problem(
                 f"funding at {time_text(int(stamp_ms[shortest + 1]))}",
-                f"follows the stamp before it sooner than one {duration_text(interval_ms)} bar",
+                f"follows the stamp before it sooner than one {duration_text(int(length_ms[shortest]))} bar",
                 "use bars no longer than the shortest funding interval",
             )
         )
@@ -312,10 +325,10 @@ def _tier_arrays(tables: Sequence[TierTable]) -> tuple[Int64Array, Int64Array, I
     return caps, rates, deductions, leverages, np.array([len(table.tiers) for table in tables], np.int64)
 
 
-def _check_bars(interval_ms: int, time: Int64Array, prices: dict[str, Int64Array]) -> None:
+def _check_bars(interval_ms: int, time: Int64Array, close: Int64Array, prices: dict[str, Int64Array]) -> None:
     if len(time) == 0:
         raise CoverageError(Problem("tape", "has no bar with both mark and last price", "import the missing table"))
-    if any(len(price) != len(time) for price in prices.values()):
+    if any(len(column) != len(time) for column in (close, *prices.values())):
         raise InvariantError(Problem("tape", "columns differ in length"))
     problems = []
     disorder = np.flatnonzero(np.diff(time) <= 0)
@@ -324,6 +337,11 @@ def _check_bars(interval_ms: int, time: Int64Array, prices: dict[str, Int64Array
         problems.append(Problem(f"bar at {at}", "does not open after the bar before it"))
     if interval_ms <= 0:
         problems.append(Problem("tape", f"interval must be positive, was {interval_ms} ms"))
+    elif ((close <= time) | ((close - time) % interval_ms != 0)).any():
+        problems.append(Problem("tape", f"a bar's length is no multiple of {duration_text(interval_ms)}"))
+    elif not disorder.size and (close[:-1] > time[1:]).any():
+        at = time_text(int(time[int(np.argmax(close[:-1] > time[1:])) + 1]), seconds=True)
+        problems.append(Problem(f"bar at {at}", "opens before the bar before it has closed"))
     for name, price in prices.items():
         wrong = np.flatnonzero((price <= 0) | (price >= PRICE_MAX_E8))
         if wrong.size:

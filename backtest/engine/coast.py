@@ -8,6 +8,7 @@ from backtest.engine import cells as at
 from backtest.engine.arithmetic import INT64_MAX
 from backtest.engine.band import is_in_clear_band, is_in_known_band, renew_clear_band, renew_known_band
 from backtest.engine.compile import inlined, inner
+from backtest.engine.exposure import add_opens
 from backtest.engine.glance import is_clear_at_a_glance, note_extremes
 from backtest.engine.liquidation import end_breach
 from backtest.engine.opening import enter_segment
@@ -40,7 +41,7 @@ def pass_segment(tape: Market, plan: Plan, run: Run) -> bool:
         renew_known_band(tape, run, low)
         if not is_in_known_band(run, low, high):
             note_extremes(tape, run, low, high)
-    run.open_sum += segment.open_sum_e8
+    add_opens(run, segment.open_sum_e8)
     return True
 
 

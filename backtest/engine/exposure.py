@@ -1,10 +1,13 @@
-"""Notional-hours: the sum of quantity x mark open over the bars that begin with the run open, exact until the end."""
+"""Notional-hours: the sum of quantity x mark open over the bars that begin with the run open, exact until the end.
+
+Sums of mark opens count each as often as its bar is intervals long.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backtest.engine.arithmetic import E18, wide_add
+from backtest.engine.arithmetic import E18, INT64_MAX, wide_add
 from backtest.engine.compile import inlined, inner
 
 if TYPE_CHECKING:
@@ -15,12 +18,21 @@ HOUR_MS = 3_600_000
 
 
 @inlined
+def add_opens(run: Run, opens: int) -> None:
+    """Add a sum of mark opens; what was counted before is multiplied first where both do not fit into 63 bits."""
+    if run.open_sum > INT64_MAX - opens:
+        run.sum_high, run.sum_low = wide_add(run.sum_high, run.sum_low, run.qty, run.open_sum)
+        run.open_sum = 0
+    run.open_sum += opens
+
+
+@inlined
 def count_opens(tape: Market, run: Run, to: int) -> None:
     """Add the mark opens of the bars not yet counted and before `to`, all of the present segment."""
     first = run.counted_to
     if to > first:
         before = tape.bars[first - 1].open_sum_e8 if first > tape.segments[run.segment].start else 0
-        run.open_sum += tape.bars[to - 1].open_sum_e8 - before
+        add_opens(run, tape.bars[to - 1].open_sum_e8 - before)
         run.counted_to = to
 
 

@@ -20,7 +20,7 @@ BAR = _record(
     "mark_open_e8",
     "mark_high_e8",
     "mark_low_e8",
-    "mark_close_e8",
+    "close_ms",
     "open_sum_e8",
 )
 BLOCK = _record("low_e8", "high_e8")

@@ -48,7 +48,7 @@ def first_bar_at(tape: Market, time_ms: int, start: int) -> int:
         if guess < high:
             if tape.bars[guess].time_ms == time_ms:
                 return guess
-            high = guess  # missing bars only make the index smaller
+            high = guess  # missing and longer bars only make the index smaller
     while low < high:
         middle = (low + high) // 2
         if tape.bars[middle].time_ms < time_ms:

@@ -105,7 +105,7 @@ def end_of_data(tape: Market, plan: Plan, desk: Desk, run: Run) -> None:
     last = tape.bars[len(tape.bars) - 1]
     run.bar = len(tape.bars) - 1
     run.count_bound = len(tape.bars)
-    run.time_ms = last.time_ms + tape.interval_ms
+    run.time_ms = last.close_ms
     close_stretch(tape, run)
     close_all(tape, plan, desk, run, last.trade_close_e8, last.trade_close_e8, at.C_DATA_END)
     end_run(run, R_DATA_END, run.time_ms)

@@ -73,7 +73,7 @@ def settle(tape: Market, plan: Plan, desk: Desk, run: Run, price: int, base: int
         for wake in range(plan.wake_count):
             if may_wake(plan, run, wake) and is_met(tape, plan, run, wake, price):
                 if plan.remember:
-                    remember(plan, run, wake, run.time_ms + (tape.interval_ms if plan.next_open else 0))
+                    remember(plan, run, wake, tape.bars[run.bar].close_ms if plan.next_open else run.time_ms)
                     continue
                 run.called |= 1 << wake
                 called = True

@@ -83,7 +83,7 @@ ACCOUNT_TABLES = {table.name: table for table in (ACCOUNTS, BLOCKS)}
 
 def account_tables(data: SymbolData, chain: Chain, spec: ContinuousSpec) -> dict[str, pa.Table]:
     """Give the accounts of a job over a symbol as tables, by name."""
-    end_ms = int(data.times_ms[-1]) + data.result.tape.interval_ms
+    end_ms = int(data.closes_ms[-1])
     accounts: list[dict[str, Any]] = []
     blocks: list[dict[str, Any]] = []
     for number in dict.fromkeys(link.account for link in chain.links):

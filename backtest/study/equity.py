@@ -50,7 +50,7 @@ def equity_curve(data: SymbolData, outcome: Mapping[str, Any], transfers: pa.Tab
     values[-1] = int(balance[-1])
     if values[-1] != outcome["equity_end_e8"]:
         raise IntegrityError.at(outcome["run_id"], "its rows do not lead to its end", "see: backtest verify")
-    return Equity(np.concatenate([opens[:1], opens + tape.interval_ms]), np.array(values, np.int64))
+    return Equity(np.concatenate([opens[:1], tape.close_ms[first:stop]]), np.array(values, np.int64))
 
 
 def refuse_refused(outcome: Mapping[str, Any]) -> None:

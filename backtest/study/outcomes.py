@@ -19,6 +19,7 @@ from backtest.study.naming import side_name
 from backtest.units import E8, HOUR_MS
 
 Ints = npt.NDArray[np.int64]
+BILLION = 1_000_000_000
 REFUSED = schema.EXIT_REASONS.index("refused")
 
 
@@ -167,30 +168,30 @@ def baseline_paired(tape: schema.Tape, hold: Batch, own_exit_ms: Ints, entries: 
     short = np.flatnonzero((own_exit_ms >= 0) & (own_exit_ms < outcome["exit_ms"]))
     if not len(short):
         return np.asarray(paired, np.int64)
-    # Differences of a wrapped running sum are right as long as they fit themselves, which the tape's range ensures.
-    with np.errstate(over="ignore"):
-        opens = np.concatenate([[0], np.cumsum(tape.mark_open_e8)])
+    weighted_e8 = tape.mark_open_e8 * ((tape.close_ms - tape.time_ms) // tape.interval_ms)
+    # In two words, for the sum over a long run may pass 63 bits.
+    billions, rest = (np.concatenate([[0], np.cumsum(word)]) for word in np.divmod(weighted_e8, BILLION))
     first = entries.rows["entry_bar"][short]
     stop = np.searchsorted(tape.time_ms, own_exit_ms[short])
-    with np.errstate(over="ignore"):
-        sums = opens[stop] - opens[first]
     for place, run in enumerate(short.tolist()):
+        begin, end = int(first[place]), int(stop[place])
         if outcome["partial"][run]:
-            value = _summed_by_fill(tape, hold, run, int(first[place]), int(stop[place]))
+            value = _summed_by_fill(tape, weighted_e8, hold, run, begin, end)
         else:
-            value = int(outcome["entry_qty_e8"][run]) * int(sums[place])
+            opens_e8 = int(billions[end] - billions[begin]) * BILLION + int(rest[end] - rest[begin])
+            value = int(outcome["entry_qty_e8"][run]) * opens_e8
         paired[run] = _hours_e2(value, tape.interval_ms)
     return np.asarray(paired, np.int64)
 
 
-def _summed_by_fill(tape: schema.Tape, hold: Batch, run: int, first: int, stop: int) -> int:
-    """Sum quantity x mark open with the quantity after each open: a fill on the path counts from the next bar on."""
+def _summed_by_fill(tape: schema.Tape, weighted_e8: Ints, hold: Batch, run: int, first: int, stop: int) -> int:
+    """Sum quantity x weighted open, with the quantity after each: a fill on the path counts from the next bar on."""
     fills = hold.fills[hold.fills["run"] == run]
     held = np.zeros(stop - first, np.int64)
     for fill, bar in zip(fills, np.searchsorted(tape.time_ms, fills["time_ms"]).tolist(), strict=True):
         on_path = fill["mark_e8"] != tape.mark_open_e8[min(bar, stop)]
         held[max(bar + on_path - first, 0) :] += fill["qty_e8"]
-    return sum(abs(qty) * mark for qty, mark in zip(held.tolist(), tape.mark_open_e8[first:stop].tolist(), strict=True))
+    return sum(abs(qty) * mark for qty, mark in zip(held.tolist(), weighted_e8[first:stop].tolist(), strict=True))
 
 
 def _hours_e2(value: int, interval_ms: int) -> int:

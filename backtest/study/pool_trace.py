@@ -87,14 +87,14 @@ def pool_equity(data: SymbolData, outcome: Mapping[str, Any], tables: Mapping[st
     """
     refuse_refused(outcome)
     holding = Holding(data, outcome)
-    times, values = [], [int(outcome["equity_start_e8"])]
+    bars, values = [], [int(outcome["equity_start_e8"])]
     for bar, rows in _by_bar(data, outcome, tables):
         holding.enter(bar)
         holding.take(rows["transfers"], rows["fills"])
         holding.act(rows["actions"])
-        times.append(int(holding.market.times_ms[bar]))
+        bars.append(bar)
         values.append(holding.worth_e8(holding.marks(bar, "mark_close_e8")))
     if values[-1] != outcome["equity_end_e8"]:
         raise IntegrityError.at(outcome["run_id"], "its rows do not lead to its end", "see: backtest verify")
-    opens = np.array(times, np.int64)
-    return Equity(np.concatenate([opens[:1], opens + holding.market.interval_ms]), np.array(values, np.int64))
+    opens_ms, closes_ms = holding.market.times_ms[bars], holding.market.closes_ms[bars]
+    return Equity(np.concatenate([opens_ms[:1], closes_ms]), np.array(values, np.int64))

@@ -107,6 +107,11 @@ class SymbolData:
         return self.result.tape.time_ms if isinstance(self.market, Market) else self.market.times_ms
 
     @property
+    def closes_ms(self) -> npt.NDArray[np.int64]:
+        """When those bars close."""
+        return self.result.tape.close_ms if isinstance(self.market, Market) else self.market.closes_ms
+
+    @property
     def marks_e8(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """The mark opens and closes of those bars, of the first core instrument."""
         if isinstance(self.market, Market):

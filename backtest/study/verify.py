@@ -73,15 +73,17 @@ def natural(value_e8: int) -> Decimal:
 def oracle_market(tape: schema.Tape, first_bar: int, last_bar: int) -> oracle.Market:
     """Give the bars `first_bar` to `last_bar`, both included, with all that is in force over them, as decimals."""
     stop = min(last_bar + 1, len(tape.time_ms))
-    columns = (
-        tape.trade_open_e8,
-        tape.trade_close_e8,
-        tape.mark_open_e8,
-        tape.mark_high_e8,
-        tape.mark_low_e8,
-    )
     bars = tuple(
-        oracle.Bar(int(tape.time_ms[i]), *(natural(column[i]) for column in columns)) for i in range(first_bar, stop)
+        oracle.Bar(
+            int(tape.time_ms[i]),
+            natural(tape.trade_open_e8[i]),
+            natural(tape.trade_close_e8[i]),
+            natural(tape.mark_open_e8[i]),
+            natural(tape.mark_high_e8[i]),
+            natural(tape.mark_low_e8[i]),
+            int(tape.close_ms[i] - tape.time_ms[i]),
+        )
+        for i in range(first_bar, stop)
     )
     first = int(np.searchsorted(tape.segment_start, first_bar, side="right")) - 1
     last = int(np.searchsorted(tape.segment_start, stop, side="left"))

@@ -54,7 +54,10 @@ def _instrument(one: Instrument, first_ms: int, last_ms: int, is_gap: bool) -> t
     tape = one.result.tape
     first = max(int(np.searchsorted(tape.time_ms, first_ms)) - int(is_gap), 0)
     known = oracle_market(tape, first, int(np.searchsorted(tape.time_ms, last_ms)))
-    bars = tuple(twin.PoolBar(*bar, natural(tape.mark_close_e8[first + i])) for i, bar in enumerate(known.bars))
+    bars = tuple(
+        twin.PoolBar(*bar[:6], natural(tape.mark_close_e8[first + i]), bar.length_ms)
+        for i, bar in enumerate(known.bars)
+    )
     return twin.Instrument(one.symbol, one.is_inverse, bars, known.funding, known.tiers, known.taker)
 
 

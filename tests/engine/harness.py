@@ -74,13 +74,15 @@ def to_tape(market: oracle.Market, stop_ms: int) -> schema.Tape | None:
     columns = [np.array([to_e8(getattr(bar, name)) for bar in bars], np.int64) for name in BAR_FIELDS]
     opens = {bar.time_ms for bar in bars}  # a rate without its bar is not paid: the oracle's rates are joined already
     tables = [TierTable("TEST", first, first, tuple(_tiers(rows)), "test") for first, rows in market.tiers]
+    lengths_ms = [bar.length_ms or market.interval_ms for bar in bars]
     return tape_from_arrays(
-        market.interval_ms,
+        min(lengths_ms),
         np.array([bar.time_ms for bar in bars], np.int64),
         *columns,
         [(time, to_e8(rate)) for time, rate in sorted(market.funding.items()) if time in opens],
         tables,
         [(time, to_e8(rate)) for time, rate in market.taker],
+        np.array([bar.time_ms for bar in bars], np.int64) + lengths_ms,
     )
 
 

@@ -6,7 +6,7 @@ A file has blocks; a block begins with its name at the left edge. `#` begins a c
     market  start=2021-01-01 interval=1h taker=0.0004      taker=0.0004|2:0.0005 is a change at hour 2
     plan    side=long leverage=10 …                        fields of Plan; defaults in PLAN_DEFAULTS
     tiers   from cap rate deduction max_leverage
-    bars    hour open close mark_open mark_high mark_low [funding]
+    bars    hour open close mark_open mark_high mark_low [funding] [length]      length: - is the market's interval
     rules   use wakes parameters [cooldown]                wakes: headroom_below=4.95|before_event:cpi=1
     script  bars verb amount target
     signals name hour value                                value - is unknown
@@ -83,7 +83,7 @@ RULES = {
 
 COLUMNS = {
     "tiers": ("from", "cap", "rate", "deduction", "max_leverage"),
-    "bars": ("hour", "open", "close", "mark_open", "mark_high", "mark_low", "funding"),
+    "bars": ("hour", "open", "close", "mark_open", "mark_high", "mark_low", "funding", "length"),
     "rules": ("use", "wakes", "parameters", "cooldown"),
     "script": ("bars", "verb", "amount", "target"),
     "signals": ("name", "hour", "value"),
@@ -92,7 +92,7 @@ COLUMNS = {
     "fills": ("hour", "qty", "price", "cost", "mark", "cause", "rule"),
     "actions": ("hour", "bars", "rule", "verb", "amount", "mark", "status"),
 }
-OPTIONAL = {"funding", "cooldown"}
+OPTIONAL = {"funding", "length", "cooldown"}
 SETTINGS = ("market", "plan")
 PLAN_DEFAULTS = {
     "entry": "0",
@@ -202,15 +202,20 @@ def _number(text: str) -> Decimal | None:
 def build_market(scenario: Scenario) -> oracle.Market:
     """Give the market of a scenario."""
     rows = scenario.tables["bars"]
-    prices = ("open", "close", "mark_open", "mark_high", "mark_low")
     taker = [text.rpartition(":")[::2] for text in scenario.settings["market"]["taker"].split("|")]
     return oracle.Market(
         interval_ms=duration_ms(scenario.settings["market"].get("interval", "1h")),
-        bars=tuple(oracle.Bar(scenario.ms(row["hour"]), *(Decimal(row[p]) for p in prices)) for row in rows),
+        bars=tuple(_bar(scenario, row) for row in rows),
         funding={scenario.ms(row["hour"]): Decimal(row["funding"]) for row in rows if row.get("funding", "-") != "-"},
         tiers=tier_tables(scenario, scenario.tables["tiers"]),
         taker=tuple((scenario.ms(hour or "0"), Decimal(rate)) for hour, rate in taker),
     )
+
+
+def _bar(scenario: Scenario, row: Row) -> oracle.Bar:
+    prices = (Decimal(row[name]) for name in ("open", "close", "mark_open", "mark_high", "mark_low"))
+    length = row.get("length", "-")
+    return oracle.Bar(scenario.ms(row["hour"]), *prices, None if length == "-" else duration_ms(length))
 
 
 def tier_tables(scenario: Scenario, rows: list[Row]) -> tuple[tuple[int, tuple[oracle.TierRow, ...]], ...]:

@@ -34,6 +34,7 @@ OF_THE_WALK = ("bars_visited", "exit_bar", "last_segment")
 def crowd_of(seed: int) -> tuple[oracle.Market, list[oracle.Plan]]:
     """Draw a market, and a plan for every bar and side of it; nobody pays for the data's end in advance."""
     world = draw_world(seed, bars=BARS)
+    world = replace(world, market=replace(world.market, bars=world.market.bars[:BARS]))  # finer ones are many
     plan = replace(world.plan, script=(), baseline_liquidation_ms=None, baseline_exit_ms=None, liquidation=True)
     highest = max(bar.mark_high for bar in world.market.bars)
     most = NOTIONAL_MAX * min(1, 1 / (plan.sizing_margin * plan.leverage * plan.qty_share))

@@ -285,7 +285,7 @@ def corrupted(world: World, time_ms: int) -> World:
         if bar.time_ms >= time_ms:
             prices = sorted(r.randint(1, 10**12) for _ in range(5))
             low, trade, opened, close, high = map(decimal, prices)
-            bar = oracle.Bar(bar.time_ms, trade, close, opened, high, low)
+            bar = oracle.Bar(bar.time_ms, trade, close, opened, high, low, bar.length_ms)
         bars.append(bar)
     funding = {
         t: rate if t < time_ms else decimal(r.randint(-(10**6), 10**6)) for t, rate in world.market.funding.items()

@@ -203,6 +203,7 @@ MUTANTS = (
         "        desk.memory[:] = 0.0\n",
         "",
         ORDER,
+        worlds=200,
     ),
     Mutant(
         "high for low: the adverse extreme not visited",

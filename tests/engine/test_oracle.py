@@ -828,7 +828,7 @@ def test_a_rule_that_does_nothing_changes_nothing(world):
 @given(worlds(), st.integers(1, 40))
 def test_no_row_depends_on_what_comes_later(world, hour):
     tape, run = world
-    later = tuple(b if b.time_ms < hour * HOUR else Bar(b.time_ms, *(p * 2 for p in b[1:])) for b in tape.bars)
+    later = tuple(b if b.time_ms < hour * HOUR else Bar(b.time_ms, *(p * 2 for p in b[1:6])) for b in tape.bars)
     whole, changed = replay(tape, run), replay(Market(**{**vars(tape), "bars": later}), run)
     for table in ("transfers", "fills", "actions"):
         assert [r for r in getattr(whole, table) if r.time_ms < hour * HOUR] == [
@@ -864,7 +864,7 @@ def test_a_hold_is_liquidated_in_the_first_bar_whose_open_or_extreme_meets_the_p
             break
         wallet += paid.get(b.time_ms, 0)
         table = [t for start, t in tape.tiers if start <= b.time_ms][-1]
-        marks = [b.mark_open] if result.outcome["exit_ms"] == b.time_ms and not result.outcome["liquidated"] else b[3:]
+        marks = [b.mark_open] if result.outcome["exit_ms"] == b.time_ms and not result.outcome["liquidated"] else b[3:6]
         if any(dead(mark, table) for mark in marks):
             first = b.time_ms
             break

@@ -22,6 +22,11 @@ def waiting(world: World) -> World:
     return replace(world, plan=replace(world.plan, rules=tuple(use for use in rules if use.wakes), latency_ms=0))
 
 
+def lengths_ms(world: World) -> set[int]:
+    """Give the lengths of a world's bars."""
+    return {bar.length_ms or world.market.interval_ms for bar in world.market.bars}
+
+
 def ruled(count: int) -> Iterator[World]:
     return (world for world in map(waiting, worlds(count, FIRST)) if world.plan.rules)
 
@@ -29,7 +34,9 @@ def ruled(count: int) -> Iterator[World]:
 @pytest.mark.parametrize("part", [1, 2], ids=["a millisecond", "a bar"])
 def test_a_reaction_within_the_bar_is_next_open(part: int) -> None:
     acted = 0
-    for world in ruled(60):
+    for world in ruled(90):
+        if part == 2 and len(lengths_ms(world)) > 1:
+            continue  # a bar of which length?
         ms = 1 if part == 1 else world.market.interval_ms
         late = run_kernel(world.market, replace(world.plan, reaction="intrabar", reaction_ms=ms))
         next_open = run_kernel(world.market, replace(world.plan, reaction="next_open", reaction_ms=0))
@@ -42,7 +49,7 @@ def test_a_reaction_within_the_bar_is_next_open(part: int) -> None:
 def test_no_rule_acts_before_its_reaction_had_its_time(reaction: str) -> None:
     acted = 0
     for world in worlds(60, FIRST):
-        after = world.market.interval_ms * (1 if reaction == "next_open" else 0)
+        after = min(lengths_ms(world)) * (1 if reaction == "next_open" else 0)
         plan = replace(world.plan, reaction=reaction, reaction_ms=world.market.interval_ms * 3 // 2)
         actions = [a for a in run_kernel(world.market, plan).actions if a.rule >= 0]
         events = {wake.kind for use in plan.rules for wake in use.wakes} - set(AT_THRESHOLDS)

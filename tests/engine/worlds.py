@@ -13,6 +13,7 @@ from itertools import pairwise
 from random import Random
 from types import SimpleNamespace
 
+from finer_worlds import mixed
 from harness import RULES
 from outside_worlds import draw_outside
 
@@ -102,6 +103,9 @@ def draw_world(seed: int, bars: int | None = None) -> World:
         tables,
         draw_taker(r, count, start_ms, interval_ms, rate),
     )
+    finer = Random(f"finer {seed}")
+    if finer.random() < 0.3:
+        market, plan = mixed(finer, market, plan, edges)
     return World(seed, market, replace(plan, reaction_ms=draw_reaction(seed, interval_ms)))
 
 

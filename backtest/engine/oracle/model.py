@@ -14,7 +14,7 @@ THRESHOLD_WAKES = ("buffer_below", "margin_ratio_above", "headroom_below", "liq_
 
 
 class Bar(NamedTuple):
-    """One bar: last price at both ends, mark open and extremes."""
+    """One bar: last price at both ends, mark open and extremes; its length where it is not the market's interval."""
 
     time_ms: int
     trade_open: Decimal
@@ -22,6 +22,7 @@ class Bar(NamedTuple):
     mark_open: Decimal
     mark_high: Decimal
     mark_low: Decimal
+    length_ms: int | None = None
 
 
 class TierRow(NamedTuple):

@@ -7,18 +7,19 @@ from typing import NamedTuple
 
 from backtest.engine.oracle.account import Account
 from backtest.engine.oracle.breach import Breaches
-from backtest.engine.oracle.model import Market, Plan, Result
+from backtest.engine.oracle.model import Plan, Result
 from backtest.engine.oracle.numbers import E8, E16, e8, half_even
 
 HOUR_MS = 3_600_000
 
 
 class Exposure(NamedTuple):
-    """Quantity held through a bar, as it is when the path begins, and the bar's mark open."""
+    """Quantity held through a bar, as it is when the path begins, the bar's mark open, and its length."""
 
     time_ms: int
     qty: int
     mark_open: int
+    length_ms: int
 
 
 @dataclass
@@ -34,9 +35,7 @@ class Story:
     refusal: str | None = None
 
 
-def outcome_of(
-    market: Market, plan: Plan, story: Story, account: Account, breaches: Breaches, result: Result
-) -> dict[str, object]:
+def outcome_of(plan: Plan, story: Story, account: Account, breaches: Breaches, result: Result) -> dict[str, object]:
     """Gather the outcome of a run; what does not exist is None."""
     refused = story.refusal is not None
     capital = e8(plan.capital)
@@ -65,8 +64,8 @@ def outcome_of(
         "clearance_fee_e8": account.clearance,
         "margin_added_e8": account.margin_added,
         "turnover_e8": account.turnover,
-        "notional_hours_e2": _notional_hours(market, story.exposures),
-        "notional_hours_paired_e2": _notional_hours(market, [e for e in story.exposures if e.time_ms < paired_end]),
+        "notional_hours_e2": _notional_hours(story.exposures),
+        "notional_hours_paired_e2": _notional_hours([e for e in story.exposures if e.time_ms < paired_end]),
         "min_buffer_ppm": account.min_buffer_ppm,
         "max_margin_ratio_ppm": account.max_ratio_ppm,
         "actions": done,
@@ -82,7 +81,7 @@ def _qty_at(time_ms: int | None, story: Story) -> int | None:
     return next((exposure.qty for exposure in story.exposures if exposure.time_ms == time_ms), 0)
 
 
-def _notional_hours(market: Market, exposures: list[Exposure]) -> int:
+def _notional_hours(exposures: list[Exposure]) -> int:
     """Sum quantity x mark open x bar hours in hundredths, with one half-even rounding."""
-    exact = sum(exposure.qty * exposure.mark_open for exposure in exposures)
-    return half_even(exact * market.interval_ms * 100, HOUR_MS * E16)
+    exact = sum(exposure.qty * exposure.mark_open * exposure.length_ms for exposure in exposures)
+    return half_even(exact * 100, HOUR_MS * E16)

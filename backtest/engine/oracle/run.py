@@ -34,6 +34,7 @@ class ExactBar(NamedTuple):
     mark_open: int
     mark_high: int
     mark_low: int
+    close_ms: int
 
 
 def replay(market: Market, plan: Plan) -> Result:
@@ -100,17 +101,29 @@ class _Run:
             bar = self._bar(index)
             self._open(bar, previous_ms)
             if not self.over:
-                self.story.exposures.append(Exposure(bar.time_ms, self.account.position.qty, bar.mark_open))
+                self.story.exposures.append(self._exposure(bar))
                 self._path(bar)
             previous_ms = bar.time_ms
         if not self.over:
             self._end_of_data(self._bar(self.stop - 1))
-        self.result.outcome = outcome_of(self.market, self.plan, self.story, self.account, self.breaches, self.result)
+        self.result.outcome = outcome_of(self.plan, self.story, self.account, self.breaches, self.result)
         return self.result
 
     def _bar(self, index: int) -> ExactBar:
         bar = self.market.bars[index]
-        return ExactBar(index - self.first, bar.time_ms, *(e8(price) for price in bar[1:]))
+        return ExactBar(
+            index - self.first,
+            bar.time_ms,
+            e8(bar.trade_open),
+            e8(bar.trade_close),
+            e8(bar.mark_open),
+            e8(bar.mark_high),
+            e8(bar.mark_low),
+            bar.time_ms + (self.market.interval_ms if bar.length_ms is None else bar.length_ms),
+        )
+
+    def _exposure(self, bar: ExactBar) -> Exposure:
+        return Exposure(bar.time_ms, self.account.position.qty, bar.mark_open, bar.close_ms - bar.time_ms)
 
     # --- entry and end -------------------------------------------------------------------------------------------
 
@@ -141,7 +154,7 @@ class _Run:
         self.account.see(bar.mark_open)
 
     def _end_of_data(self, last: ExactBar) -> None:
-        at = Moment(last.time_ms + self.market.interval_ms, last.trade_close, "data_end")
+        at = Moment(last.close_ms, last.trade_close, "data_end")
         self._leave("data_end", at, last.trade_close)
 
     def _leave(self, reason: str, at: Moment, price: int) -> None:
@@ -330,7 +343,7 @@ class _Run:
                 continue
             del pending[crossing.what]
             if self.plan.reaction == "next_open":
-                self.waiting[crossing.what] = bar.time_ms + self.market.interval_ms + self.plan.reaction_ms
+                self.waiting[crossing.what] = bar.close_ms + self.plan.reaction_ms
             elif self.plan.reaction_ms > 0:
                 self.waiting[crossing.what] = bar.time_ms + self.plan.reaction_ms
             else:

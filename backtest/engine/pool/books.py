@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backtest.engine import cells as at
-from backtest.engine.arithmetic import E8, mul_ceil, mul_div_floor, mul_floor, wide_add
+from backtest.engine.arithmetic import E8, INT64_MAX, mul_ceil, mul_div_floor, mul_floor, wide_add
 from backtest.engine.compile import inner
 from backtest.engine.pool.forms import K_CONVERT, QUOTE
 from backtest.engine.pool.units import close_stretch
@@ -218,7 +218,11 @@ def count_opens(market: PoolMarket, plan: Plan, run: Run, to: int) -> None:
     for slot in range(plan.core_count):
         i = plan.leg_instrument[slot]
         before = market.bars[first - 1, i].open_sum_e8 if first > market.starts[run.segment] else 0
-        run.open_sum[slot] += market.bars[to - 1, i].open_sum_e8 - before
+        opens = market.bars[to - 1, i].open_sum_e8 - before
+        if run.open_sum[slot] > INT64_MAX - opens:  # both do not fit into 63 bits
+            run.sum_high, run.sum_low = wide_add(run.sum_high, run.sum_low, run.qty[slot], run.open_sum[slot])
+            run.open_sum[slot] = 0
+        run.open_sum[slot] += opens
     run.counted_to = to
 
 

@@ -34,12 +34,13 @@ class PoolMarket(NamedTuple):
     """Instruments side by side; only bars that all of them have. The last segment start is the number of bars.
 
     Valued assets are the last `asset_count` instruments; they share a tier table without an end that asks for nothing.
-    A table's number counts over the tables of all instruments. `open_sum_e8` of an inverse instrument counts bars (1e8
-    each): its notional is its quantity.
+    A table's number counts over the tables of all instruments. `open_sum_e8` of an inverse instrument counts
+    intervals (1e8 each): its notional is its quantity.
     """
 
     interval_ms: int
     times_ms: Any  # (n,) int64
+    closes_ms: Any  # (n,) int64
     bars: Any  # (n, i) POOL_BAR
     blocks: Any  # (b, i) BLOCK
     starts: Any  # (s + 1,) int64
@@ -55,13 +56,14 @@ def pool_market(
     """Lay tapes out side by side, and valued assets over their common bars.
 
     `sync`: extremes are those of open and close, the only marks that are then visited. Errors: DataError where the
-    tapes have no bar in common or differ in interval.
+    tapes have no bar in common, or one in common that differs in length.
     """
-    if len({*(tape.interval_ms for tape in tapes), *(asset.interval_ms for asset in assets)}) != 1:
-        raise DataError.at("pool", "the tapes differ in interval", "take bars of one length")
     times = reduce(np.intersect1d, [tape.time_ms for tape in tapes])
     if not len(times):
         raise DataError.at("pool", "the instruments have no bar in common", "take a range in which all were traded")
+    interval_ms, closes_ms = int(tapes[0].interval_ms), tapes[0].close_ms[np.searchsorted(tapes[0].time_ms, times)]
+    if any(asset.interval_ms != interval_ms or (closes_ms - times != interval_ms).any() for asset in assets):
+        raise DataError.at("pool", "valued assets and tapes differ in interval", "take bars of one length")
     bars = np.zeros((len(times), len(tapes) + len(assets)), POOL_BAR)
     first_table, tables = 0, []
     events = [_events(tape, times) for tape in tapes]
@@ -70,6 +72,8 @@ def pool_market(
     segments = np.zeros((len(starts), bars.shape[1]), POOL_SEGMENT)
     for i, tape in enumerate(tapes):
         rows = np.searchsorted(tape.time_ms, times)
+        if tape.interval_ms != interval_ms or not np.array_equal(tape.close_ms[rows], closes_ms):
+            raise DataError.at("pool", "the tapes differ in interval", "take bars of one length")
         for name in _PRICES:
             bars[name][:, i] = getattr(tape, name)[rows]
         bar, table, taker, funding = events[i]
@@ -90,10 +94,11 @@ def pool_market(
         bars["mark_low_e8"], bars["mark_high_e8"] = np.minimum(opens, closes), np.maximum(opens, closes)
     for name, take in (("low_e8", np.minimum), ("high_e8", np.maximum)):
         segments[name] = take.reduceat(bars[f"mark_{name}"], starts, axis=0)
-    _sum_opens(bars[:, : len(tapes)], starts, inverse)
+    _sum_opens(bars[:, : len(tapes)], (closes_ms - times) // interval_ms, starts, inverse)
     return PoolMarket(
-        interval_ms=int(tapes[0].interval_ms),
+        interval_ms=interval_ms,
         times_ms=times.astype(np.int64),
+        closes_ms=closes_ms.astype(np.int64),
         bars=bars,
         blocks=_blocks(bars),
         starts=np.append(starts, len(times)).astype(np.int64),
@@ -154,9 +159,9 @@ def _lay_marks(asset: AssetTape, times: Any, bars: Any) -> None:
 # --- what is looked up -----------------------------------------------------------------------------------------------
 
 
-def _sum_opens(bars: Any, starts: Any, inverse: Sequence[bool]) -> None:
-    """Sum the mark opens from each segment's first bar on."""
-    opens = np.where(np.array(inverse, bool), E8, bars["mark_open_e8"])
+def _sum_opens(bars: Any, intervals: Any, starts: Any, inverse: Sequence[bool]) -> None:
+    """Sum mark open x intervals from each segment's first bar on."""
+    opens = np.where(np.array(inverse, bool), E8, bars["mark_open_e8"]) * intervals[:, None]
     stops = np.append(starts[1:], len(bars))
     for start, stop in zip(starts, stops, strict=True):
         bars["open_sum_e8"][start:stop] = np.cumsum(opens[start:stop], axis=0)

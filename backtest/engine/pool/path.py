@@ -121,7 +121,7 @@ def settle(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, entry: Any,
         for wake in range(plan.wake_count):
             if may_wake(plan, run, wake) and wakes(market, plan, run, wake, desk.marks):
                 if plan.remember:
-                    remember(plan, run, wake, run.time_ms + (market.interval_ms if plan.next_open else 0))
+                    remember(plan, run, wake, market.closes_ms[run.bar] if plan.next_open else run.time_ms)
                     continue
                 run.called |= 1 << wake
                 called = True

@@ -40,7 +40,7 @@ def finish_data(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run) -> Non
     last = len(market.times_ms) - 1
     run.bar = last
     run.count_bound = last + 1
-    run.time_ms = market.times_ms[last] + market.interval_ms
+    run.time_ms = market.closes_ms[last]
     for i in range(plan.instrument_count):
         desk.marks[i] = desk.bases[i] = market.bars[last, i].trade_close_e8
     close_all(market, plan, desk, run, R_DATA_END, at.C_DATA_END)

@@ -42,13 +42,15 @@ def to_tape(interval_ms: int, instrument: twin.Instrument, stop_ms: int) -> sche
     if not bars:
         return None
     opens = {bar.time_ms for bar in bars}
+    lengths_ms = [bar.length_ms or interval_ms for bar in bars]
     return tape_from_arrays(
-        interval_ms,
+        min(lengths_ms),
         np.array([bar.time_ms for bar in bars], np.int64),
         *(np.array([to_e8(getattr(bar, name)) for bar in bars], np.int64) for name in PRICES),
         [(time, to_e8(rate)) for time, rate in sorted(instrument.funding.items()) if time in opens],
         [TierTable("TEST", first, first, tuple(harness._tiers(rows)), "test") for first, rows in instrument.tiers],
         [(time, to_e8(rate)) for time, rate in instrument.taker],
+        np.array([bar.time_ms for bar in bars], np.int64) + lengths_ms,
     )
 
 

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import pool_rules
 import worlds as single
 from asset_worlds import with_assets
+from finer_worlds import mixed_pool
 from harness import RULES
 from outside_worlds import draw_outside
 from worlds import E8, EPOCH_MS, INTERVALS_MS, LEVERAGES, PRICES_E8, Hold, decimal, draw_rule, draw_wake
@@ -82,8 +83,11 @@ def draw_world(seed: int, bars: int | None = None) -> World:
         plan = replace(plan, baseline_liquidation_ms=r.choice(shared_times(market)))
     plan = replace(plan, reaction_ms=single.draw_reaction(seed, interval_ms))
     own = Random(f"pool assets {seed}")
+    finer = Random(f"pool finer {seed}")
     if own.random() < 1 / 3:
         market, plan = with_assets(own, market, plan)
+    elif finer.random() < 1 / 3:
+        market, plan = mixed_pool(finer, market, plan, shared_times(market))
     return World(seed, market, plan)
 
 
@@ -212,7 +216,7 @@ def entered(still: twin.PoolMarket, plan: twin.PoolPlan) -> Pool | None:
     for i, instrument in enumerate(still.instruments):
         pool.take_terms(i, instrument.tiers[0][1], int(instrument.taker[0][1] * E8))
     firsts = tuple(int(instrument.bars[0].mark_open * E8) for instrument in still.instruments)
-    step = Step(0, plan.entry_ms, *(firsts,) * 6)
+    step = Step(0, plan.entry_ms, plan.entry_ms, *(firsts,) * 6)
     qtys = sizes(pool, step)
     if refusal(pool, qtys, step):
         return None

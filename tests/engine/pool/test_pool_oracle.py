@@ -101,7 +101,7 @@ def test_a_whole_hedge_dies_of_its_margin_on_the_way_up() -> None:
 
 def as_pool(market: oracle.Market, plan: oracle.Plan) -> tuple[twin.PoolMarket, twin.PoolPlan]:
     """Give a run of one position as a run with one leg."""
-    bars = tuple(twin.PoolBar(*bar, bar.mark_open) for bar in market.bars)
+    bars = tuple(twin.PoolBar(*bar[:6], bar.mark_open, bar.length_ms) for bar in market.bars)
     instrument = twin.Instrument("A", False, bars, market.funding, market.tiers, market.taker)
     leg = twin.CoreLeg(0, plan.step, plan.min_notional)
     return twin.PoolMarket(market.interval_ms, (instrument,)), twin.PoolPlan(

@@ -30,7 +30,7 @@ def corrupted(world: World, time_ms: int) -> World:
             if bar.time_ms >= time_ms:
                 near = max(to_e8(bar.mark_open), 1_000)
                 low, trade, opened, close, end, high = sorted(r.randint(near // 2, near * 2) for _ in range(6))
-                bar = twin.PoolBar(bar.time_ms, *map(decimal, (trade, close, opened, high, low, end)))
+                bar = twin.PoolBar(bar.time_ms, *map(decimal, (trade, close, opened, high, low, end)), bar.length_ms)
             bars.append(bar)
         funding = {
             t: rate if t < time_ms else decimal(r.randint(-(10**6), 10**6)) for t, rate in instrument.funding.items()

@@ -13,7 +13,7 @@ TARGETS = ("opposite", "inverse", "other", "asset", "asset2", "asset3", "asset4"
 
 
 class PoolBar(NamedTuple):
-    """One bar of one instrument: last price at both ends, the mark's four prices."""
+    """One bar of one instrument: last price at both ends, the mark's four prices; its length as in `Bar`."""
 
     time_ms: int
     trade_open: Decimal
@@ -22,6 +22,7 @@ class PoolBar(NamedTuple):
     mark_high: Decimal
     mark_low: Decimal
     mark_close: Decimal
+    length_ms: int | None = None
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,10 @@ class Asset:
 
 @dataclass(frozen=True)
 class PoolMarket:
-    """The instruments of a run, which uses the bars that all of them have, and after them its valued assets."""
+    """The instruments of a run, which uses the bars that all of them have, and after them its valued assets.
+
+    A bar that all have is of one length for all of them; with assets all bars are of the interval.
+    """
 
     interval_ms: int
     instruments: tuple[Instrument, ...]

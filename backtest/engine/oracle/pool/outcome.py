@@ -9,16 +9,17 @@ from backtest.engine.oracle.breach import Breaches
 from backtest.engine.oracle.numbers import E8, E16, e8, half_even
 from backtest.engine.oracle.outcome import HOUR_MS
 from backtest.engine.oracle.pool.legs import Leg
-from backtest.engine.oracle.pool.model import PoolMarket, PoolPlan, PoolResult
+from backtest.engine.oracle.pool.model import PoolPlan, PoolResult
 from backtest.engine.oracle.pool.pool import Marks, Pool
 
 
 class Exposure(NamedTuple):
-    """The core legs as they are when the path of a bar begins, and the bar's mark opens."""
+    """The core legs as they are when the path of a bar begins, the bar's mark opens, and its length."""
 
     time_ms: int
     core: tuple[Leg, ...]
     mark_open: Marks
+    length_ms: int
 
     def exact_notional(self) -> int:
         """Give quantity x mark (inverse: the quantity) of the core, in units of 1e-16."""
@@ -54,7 +55,7 @@ class Story:
 
 
 def outcome_of(
-    market: PoolMarket, plan: PoolPlan, story: Story, pool: Pool, breaches: list[Breaches], result: PoolResult
+    plan: PoolPlan, story: Story, pool: Pool, breaches: list[Breaches], result: PoolResult
 ) -> dict[str, object]:
     """Gather the outcome of a run; what does not exist is None."""
     refused = story.refusal is not None
@@ -87,8 +88,8 @@ def outcome_of(
         "clearance_fee_e8": totals.clearance,
         "margin_added_e8": totals.margin_added,
         "turnover_e8": totals.turnover,
-        "notional_hours_e2": _notional_hours(market, story.exposures),
-        "notional_hours_paired_e2": _notional_hours(market, [e for e in story.exposures if e.time_ms < paired_end]),
+        "notional_hours_e2": _notional_hours(story.exposures),
+        "notional_hours_paired_e2": _notional_hours([e for e in story.exposures if e.time_ms < paired_end]),
         "min_buffer_ppm": pool.min_buffer_ppm,
         "max_margin_ratio_ppm": pool.max_ratio_ppm,
         "actions": done,
@@ -104,7 +105,7 @@ def _size_at(time_ms: int | None, story: Story) -> int | None:
     return 0 if there is None else story.size(list(there.core), [leg.qty for leg in there.core])
 
 
-def _notional_hours(market: PoolMarket, exposures: list[Exposure]) -> int:
+def _notional_hours(exposures: list[Exposure]) -> int:
     """Sum the core's notional x bar hours in hundredths, with one half-even rounding."""
-    exact = sum(exposure.exact_notional() for exposure in exposures)
-    return half_even(exact * market.interval_ms * 100, HOUR_MS * E16)
+    exact = sum(exposure.exact_notional() * exposure.length_ms for exposure in exposures)
+    return half_even(exact * 100, HOUR_MS * E16)

@@ -63,16 +63,19 @@ class _Run:
                 break
             self._open(step, previous_ms)
             if not self.story.over:
-                self.story.exposures.append(Exposure(step.time_ms, tuple(self.pool.core), step.mark_open))
+                self.story.exposures.append(self._exposure(step))
                 self._path(step)
             previous_ms = step.time_ms
         if not self.story.over:
             closes = steps[-1].trade_close
-            at = At(steps[-1].time_ms + self.market.interval_ms, closes, closes, "data_end")
+            at = At(steps[-1].close_ms, closes, closes, "data_end")
             self._leave("data_end", at)
         breaches = self.liquidations.breaches
-        self.result.outcome = outcome_of(self.market, self.plan, self.story, self.pool, breaches, self.result)
+        self.result.outcome = outcome_of(self.plan, self.story, self.pool, breaches, self.result)
         return self.result
+
+    def _exposure(self, step: Step) -> Exposure:
+        return Exposure(step.time_ms, tuple(self.pool.core), step.mark_open, step.close_ms - step.time_ms)
 
     # --- entry and end -------------------------------------------------------------------------------------------
 
@@ -277,7 +280,7 @@ class _Run:
                 return
             del self.pending[key]
             if self.plan.reaction == "next_open":
-                self.waiting[key] = step.time_ms + self.market.interval_ms + self.plan.reaction_ms
+                self.waiting[key] = step.close_ms + self.plan.reaction_ms
             elif self.plan.reaction_ms > 0:
                 self.waiting[key] = step.time_ms + self.plan.reaction_ms
             else:

@@ -17,6 +17,7 @@ class Step(NamedTuple):
 
     number: int
     time_ms: int
+    close_ms: int
     trade_open: tuple[int, ...]
     trade_close: tuple[int, ...]
     mark_open: tuple[int, ...]
@@ -34,7 +35,11 @@ class Tape:
         shared = set.intersection(*(set(bars) for bars in by_time))
         times = sorted(time for time in shared if plan.entry_ms <= time < plan.stop_ms)
         self.steps = [
-            _step(number, [bars[time] for bars in by_time] + [_asset_bar(asset, time) for asset in market.assets])
+            _step(
+                number,
+                market.interval_ms,
+                [bars[time] for bars in by_time] + [_asset_bar(asset, time) for asset in market.assets],
+            )
             for number, time in enumerate(times)
         ]
 
@@ -75,6 +80,7 @@ def _asset_bar(asset: Asset, time_ms: int) -> PoolBar:
     return PoolBar(time_ms, last.open, last.close, last.open, last.high, last.low, last.close)
 
 
-def _step(number: int, bars: list[PoolBar]) -> Step:
-    columns = zip(*(map(e8, bar[1:]) for bar in bars), strict=True)
-    return Step(number, bars[0].time_ms, *columns)
+def _step(number: int, interval_ms: int, bars: list[PoolBar]) -> Step:
+    columns = zip(*(map(e8, bar[1:7]) for bar in bars), strict=True)
+    length_ms = interval_ms if bars[0].length_ms is None else bars[0].length_ms
+    return Step(number, bars[0].time_ms, bars[0].time_ms + length_ms, *columns)
