@@ -18,6 +18,8 @@ from backtest.errors import StudyError
 from backtest.signals.compute import compute
 from backtest.signals.spec import SignalSpec
 from backtest.study.config import Study
+from backtest.study.regime import as_signal, parts_by_signal
+from backtest.study.regime_steps import Market
 
 Ints = npt.NDArray[np.int64]
 FOREVER = int(np.iinfo(np.int64).max)
@@ -90,10 +92,14 @@ def outside_of(study: Study, lake: Lake, symbol: str) -> Outside:
 
     Signals are computed when they are asked for. Raises `SignalError`, `CoverageError` and `DataError` then.
     """
-    market = study.market
+    market, own = study.market, {spec.name for spec in study.signals}
+    parts = parts_by_signal(study.regimes)
 
     def signals(name: str) -> Steps:
         _refuse_stress(study, f'signal "{name}"')
+        if name in parts and name not in own:
+            place = as_signal(parts[name], lake, Market(market.venue, symbol), market.start_ms, market.stop_ms)
+            return Steps(place.available_ms, place.value)
         found = compute(
             signal_named(study, name),
             lake,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,6 +98,22 @@ def tags(
         place = spec.part.steps(lake, market, entry_ms).at(entry_ms)
         found[spec.name] = np.where(place < 0, len(spec.labels) - 1, place)
     return found
+
+
+def signal_name(regime: str) -> str:
+    """Give the name by which rules read a regime as a signal: small letters, digits and "_".
+
+    >>> signal_name("VIX curve")
+    'vix_curve'
+    """
+    return re.sub("[^a-z0-9]+", "_", regime.lower()).strip("_")
+
+
+def parts_by_signal(regimes: Iterable[RegimeSpec]) -> dict[str, Part]:
+    """Give what rules may read as a signal: the study's own regimes, and those that come along by their `use`."""
+    preset = {"regime": [{"use": name} for name in PRESETS]}
+    shipped = dict(zip(PRESETS, read_regimes(Section("presets", "", preset, [])), strict=True))
+    return {name: spec.part for name, spec in shipped.items()} | {signal_name(spec.name): spec.part for spec in regimes}
 
 
 def as_signal(part: Part, lake: Lake, market: Market, start_ms: int, stop_ms: int) -> Signal:

@@ -42,7 +42,7 @@ from backtest.study.least_margin import HALVES, REACHES, least_margins_e8
 from backtest.study.outcomes import REFUSED, ledger_tables, outcome_table
 from backtest.study.outside import Outside, outside_of
 from backtest.study.pools import BASKET, Pool, load_pool, pool_schedule, takes_pool
-from backtest.study.regime import entered, tags
+from backtest.study.regime import entered, parts_by_signal, tags
 from backtest.study.regime_steps import Market as RegimeMarket
 from backtest.study.rule_files import load_rules, require_layers, require_signals, resolve_rules, try_rules
 from backtest.study.scripts import draw_donors, play_back
@@ -189,7 +189,7 @@ def study_jobs(study: Study, where: str, *, tried: bool = True) -> list[Job]:
     rules = load_rules()
     uses = resolve_rules(study.strategies, rules, where)
     require_layers(uses, study.form.targets, where)
-    require_signals(uses, (signal.name for signal in study.signals), where)
+    require_signals(uses, (*(signal.name for signal in study.signals), *parts_by_signal(study.regimes)), where)
     if tried:
         try_rules({rule.name: rule for use in uses.values() for rule, _ in use}.values())
     return list(jobs(study, uses))

@@ -21,8 +21,18 @@ from backtest.errors import CoverageError, DataError, SignalError, StudyError
 from backtest.schema import SERIES
 from backtest.signals.compute import compute
 from backtest.signals.spec import SignalSpec
+from backtest.study.outside import outside_of
 from backtest.study.reader import Section
-from backtest.study.regime import NOT_KNOWN, PRESETS, RegimeSpec, as_signal, read_regimes, tags
+from backtest.study.regime import (
+    NOT_KNOWN,
+    PRESETS,
+    RegimeSpec,
+    as_signal,
+    parts_by_signal,
+    read_regimes,
+    signal_name,
+    tags,
+)
 from backtest.study.regime_steps import (
     Cycle,
     Edges,
@@ -295,6 +305,27 @@ def test_a_rule_may_read_a_regime_as_a_signal(use: str, tmp_path: Path) -> None:
     assert np.where(np.isnan(value), len(spec.part.labels), value).tolist() == places.tolist()
     assert (np.diff(found.available_ms) > 0).all()
     assert len(set(places.tolist())) > 1
+
+
+@pytest.mark.parametrize("text", ["VIX curve", "vix_curve", " VIX / curve! "])
+def test_a_regime_is_named_as_a_signal_in_small_letters(text: str) -> None:
+    assert signal_name(text) == "vix_curve"
+
+
+def test_a_study_tells_its_rules_regimes_by_name(tmp_path: Path) -> None:
+    """Its own goes before one that comes along, and a signal of the study before both."""
+    lake, day = Lake(tmp_path), DAY_MS
+    start = time_ms("2023-01-01")
+    rows = [(start + k * day, start + k * day, value) for k, value in enumerate([14.0, 22.0, 30.0])]
+    lake.merge([Piece(series_dataset("cboe/VIX"), table(rows), Source("VIX", "0" * 64))])
+    own = {"name": "My Fear", "series": "cboe/VIX", "edges": [25]}
+    told = outside_of(small_study(regime=[own]), lake, "BTCUSDT")
+    assert told.signal("vix_bands").value.tolist() == [0.0, 2.0, 3.0]
+    assert told.signal("my_fear").value.tolist() == [0.0, 0.0, 1.0]
+    band = {"name": "my_fear", "use": "vix_band"}
+    with_signal = outside_of(small_study(regime=[own], signal=[band]), lake, "BTCUSDT")
+    assert with_signal.signal("my_fear").value.tolist() != [0.0, 0.0, 1.0]
+    assert {"vix_bands", "gdp_cycle", "my_fear"} <= parts_by_signal(small_study(regime=[own]).regimes).keys()
 
 
 # --- in a study ----------------------------------------------------------------------------------------------------
