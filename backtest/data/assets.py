@@ -41,12 +41,16 @@ def build_asset(lake: Lake, name: str, *, interval_ms: int, start_ms: int, stop_
     `name` is that of the asset, or `venue/asset` where several venues have one so named. The last row before the range
     and the first one after it are read too: they say what stands in for a hole that reaches over its edge.
 
-    Errors: `CoverageError` where the lake has no such asset, several, or only bars of another length; `DataError` for
-    rows that cannot be marks, each with its file and time.
+    Errors: `CoverageError` where the lake has no such asset, several, or only bars of another length or another range;
+    `DataError` for rows that cannot be marks, each with its file and time.
     """
     dataset = find_asset(lake, name, interval_ms)
     frame = lake.read(dataset)
     time_ms = frame["time_ms"].to_numpy()
+    if time_ms[0] >= stop_ms or time_ms[-1] + interval_ms <= start_ms:
+        span = f"{time_text(int(time_ms[0]))} to {time_text(int(time_ms[-1]) + interval_ms)}"
+        what = f"has marks from {span} only, none from {time_text(start_ms)} to {time_text(stop_ms)}"
+        raise CoverageError(Problem(str(dataset), what, "take another range, or import marks of this one"))
     first = max(int(np.searchsorted(time_ms, start_ms, side="right")) - 1, 0)
     stop = int(np.searchsorted(time_ms, stop_ms)) + 1
     frame, time_ms = frame.slice(first, stop - first), time_ms[first:stop]

@@ -89,3 +89,14 @@ def test_eight_decimals_of_any_size_are_exact(lake):
     rows = [(START + n * HOUR_MS, value, value, value, value, 0.0, 0.0) for n, value in enumerate(decimals)]
     exact = [1, 123456789, 12345612345678, 8999999950000000, 500000000000000000]
     assert tape(stored(lake, rows)).tape.open_e8.tolist() == exact
+
+
+@pytest.mark.parametrize(("first", "stop"), [(-3, 0), (6, 9)])
+def test_a_range_without_a_mark_is_refused(lake, first, stop):
+    with pytest.raises(CoverageError, match="has marks from 2021-01-01 00:00 to 2021-01-01 06:00 only, none from 20"):
+        tape(stored(lake, marks()), first=first, stop=stop)
+
+
+@pytest.mark.parametrize(("first", "stop", "rows"), [(-3, 1, 2), (5, 9, 1)])
+def test_a_range_with_one_mark_is_enough(lake, first, stop, rows):
+    assert len(tape(stored(lake, marks()), first=first, stop=stop).tape.time_ms) == rows
