@@ -55,6 +55,7 @@ class DryRun:
     runs: int
     symbols: list[dict[str, object]]
     unit: str
+    finer: list[dict[str, object]]
     assets: list[dict[str, object]]
 
 
@@ -79,7 +80,8 @@ def dry_run(study: Study, lake_root: Path, where: str) -> DryRun:
     ]
     count = sum(len(data.entries.rows) for data in loaded) if separate else account_count(loaded)
     unit = "runs" if separate else "continuous accounts"
-    return DryRun(len(all_jobs), count * len(all_jobs), symbols, unit, evidence.asset_coverage(loaded))
+    said = {"finer": evidence.finer(loaded), "assets": evidence.asset_coverage(loaded)}
+    return DryRun(len(all_jobs), count * len(all_jobs), symbols, unit, **said)
 
 
 def compare(
@@ -197,6 +199,7 @@ def _accounts_input(
         reproduce=reproduce,
         synthetic=_is_synthetic(loaded),
         gaps=evidence.gaps(loaded),
+        finer=evidence.finer(loaded),
         refused_actions=evidence.refused_actions(folder),
         large_fills=evidence.large_fills(loaded, outcomes, folder),
     )
@@ -231,6 +234,7 @@ def _report_input(
         regimes=evidence.regimes(study, loaded),
         events=evidence.near_events(study, lake, outcomes),
         gaps=evidence.gaps(loaded),
+        finer=evidence.finer(loaded),
         refused_actions=evidence.refused_actions(folder),
         large_fills=evidence.large_fills(loaded, outcomes, folder),
     )

@@ -48,6 +48,8 @@ class Market(_MarketNeeds, total=False):
     gaps: str
     release: str
     resample: Mapping[str, object]
+    finer: Duration | Sequence[Duration]
+    last_for_mark: bool
 
 
 class Entries(TypedDict, total=False):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from backtest.api.plots import plotly_figure
 from backtest.api.tables import frame
 from backtest.engine.batch import Terms
+from backtest.study.equity import by_interval
 from backtest.study.runner import SymbolData
 from backtest.study.telling import AnyStory, bars, equity, narrate
 from backtest.units import E8
@@ -81,12 +82,25 @@ class Run:
         index = pd.to_datetime(curve.time_ms, unit="ms", utc=True).rename("time")
         return pd.Series(curve.equity_e8 / E8, index=index, name="equity")
 
+    @property
+    def _equity_by_interval(self) -> pd.Series[float]:
+        """Give the equity at the end of each bar of the study's interval, whatever finer ones fill it."""
+        import pandas as pd
+
+        curve = equity(self._data, self.outcome, self.ledger)
+        places, times_ms = by_interval(curve.time_ms, self._data.result.interval_ms)
+        index = pd.to_datetime(times_ms, unit="ms", utc=True).rename("time")
+        return pd.Series(curve.equity_e8[places] / E8, index=index, name="equity")
+
     @cached_property
     def returns(self) -> pd.Series[float]:
-        """The return of each bar on the whole capital; carries vectorbt's accessor, `run.returns.vbt.returns`."""
+        """The return of each bar of the study's interval on the whole capital.
+
+        It carries vectorbt's accessor, `run.returns.vbt.returns`.
+        """
         import vectorbt  # noqa: F401  registers the accessor
 
-        return self.equity.pct_change().iloc[1:].rename("returns")
+        return self._equity_by_interval.pct_change().iloc[1:].rename("returns")
 
     def fund(self) -> vbt.Portfolio:
         """Give a vectorbt portfolio that buys one unit at the entry, priced at the run's equity, and keeps it.
@@ -97,10 +111,10 @@ class Run:
         import pandas as pd
         import vectorbt as vbt
 
-        price = self.equity
+        price = self._equity_by_interval
         size = np.full(len(price), np.nan)
         size[0] = 1.0
-        bar = pd.Timedelta(milliseconds=self._data.result.tape.interval_ms)
+        bar = pd.Timedelta(milliseconds=self._data.result.interval_ms)
         return vbt.Portfolio.from_orders(price, size=size, price=price.iloc[0], init_cash=price.iloc[0], freq=bar)
 
     @cached_property

@@ -33,7 +33,7 @@ def explain(
     """Tell one run number by number: entry, actions, funding, and why it was liquidated."""
     if debug:
         _plain_python()
-    from backtest.report.story import resampled
+    from backtest.report.story import unlike_history
     from backtest.study.explain import explain as explained
     from backtest.study.reproduce import PARTS
     from backtest.study.results import open_results
@@ -43,7 +43,7 @@ def explain(
     found = explained(results, run_id, lake, debug=debug)
     if found.changed:
         note("changed since the study was run: " + ", ".join(PARTS.get(part, part) for part in found.changed))
-    if (made := resampled(results.manifest["study"])) is not None:
+    if (made := unlike_history(results.manifest["study"])) is not None:
         note(made)
     if html is not None:
         from backtest.data.disk import write_atomic
@@ -73,6 +73,10 @@ def what_if(
     capital: Annotated[str, typer.Option(help="Capital in quote; half of it is posted.")] = "10_000",
     venue: Annotated[str, typer.Option(help="binance or bybit.")] = "binance",
     interval: Annotated[str, typer.Option(help="Length of the mark-price bars.")] = "1h",
+    finer: Annotated[
+        list[str] | None,
+        typer.Option(help="Length of finer bars that stand where they fill others, such as 1m; may be given again."),
+    ] = None,
     margin_mode: Annotated[str, typer.Option(help="isolated or cross.")] = "isolated",
     layer: Annotated[
         list[str] | None,
@@ -96,10 +100,8 @@ def what_if(
     from backtest.study.what_if import Position, parse_rule
     from backtest.study.what_if import what_if as stories_of
 
-    layers = tuple(layer or ())
-    position = Position(
-        symbol, side, leverage, on, venue, interval, horizon, capital, margin_mode, layers, reaction_latency
-    )
+    several = tuple(layer or ()), reaction_latency, tuple(finer or ())
+    position = Position(symbol, side, leverage, on, venue, interval, horizon, capital, margin_mode, *several)
     stories = stories_of(position, [parse_rule(text) for text in rule or ()], lake, reaction=reaction, debug=debug)
     if json_out:
         say_json([facts(story) for story in stories])

@@ -36,7 +36,7 @@ def compare(
 ) -> None:
     """Replay a study and compare its strategies by liquidation count."""
     from backtest import conductor
-    from backtest.report.story import resampled
+    from backtest.report.story import unlike_history
     from backtest.study.canonical import resolved
     from backtest.study.config import load_study
 
@@ -45,13 +45,13 @@ def compare(
     if dry_run:
         planned = conductor.dry_run(study, lake, str(file))
         if json_out:
-            say_json({"jobs": planned.jobs, "runs": planned.runs, "symbols": planned.symbols, "assets": planned.assets})
+            say_json({name: getattr(planned, name) for name in ("jobs", "runs", "symbols", "finer", "assets")})
             return
-        for rows in (planned.symbols, planned.assets):
+        for rows in (planned.symbols, planned.finer, planned.assets):
             if rows:
                 print_table(list(rows[0]), [list(row.values()) for row in rows])
         say(f"{planned.runs:,} {planned.unit}: {planned.jobs} strategies and reactions, controls included.")
-        if (made := resampled(resolved(study))) is not None:
+        if (made := unlike_history(resolved(study))) is not None:
             say(made)
         return
     folder = out or file.parent

@@ -14,10 +14,10 @@ import pyarrow as pa
 
 from backtest.data import detect
 from backtest.data.detect import Floats, Prices
+from backtest.data.exact import floats_to_e8
 from backtest.data.manifest import Dataset, Entry
 from backtest.data.sources.rows import MARGIN_COLUMNS
 from backtest.data.store import Lake
-from backtest.data.tape import floats_to_e8
 from backtest.errors import CoverageError, DataError, Problem, did_you_mean
 from backtest.schema import ASSET_MARKS, AssetTape
 from backtest.units import duration_ms, duration_text, time_text

@@ -20,7 +20,7 @@ from backtest.data.disk import sha256_bytes, write_atomic
 
 KEPT_FILES = 16
 _ALIGN = 64
-_CODE = ("cache.py", "detect.py", "join.py", "resample.py", "tape.py")
+_CODE = ("cache.py", "detect.py", "exact.py", "finer.py", "join.py", "resample.py", "tape.py")
 
 
 def cache_key(*parts: object) -> str:

@@ -6,8 +6,9 @@ prices where mark is missing; such bars count as holes all the same.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -21,6 +22,18 @@ from backtest.units import HOUR_MS, MINUTE_MS, duration_ms, time_text
 GapPolicy = Literal["error", "flag", "mark-from-index"]
 # Longest time between settlements of the venues: binance-rules and bybit-rules know 1, 2, 4 and 8 hours.
 FUNDING_MAX_MS = 8 * HOUR_MS
+
+
+class Refined(NamedTuple):
+    """What finer bars did to a history: how many of the bars there were they replaced, and why others stayed."""
+
+    interval: str  # of the finer bars
+    bars: int
+    replaced: int
+    first_ms: int | None  # open of the first replaced bar
+    last_ms: int | None  # open of the last one
+    missing: int  # stayed, for finer rows of them are missing
+    disagreed: int  # stayed, for the finer rows join to another bar
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +51,7 @@ class Joined:
     """Last price and mark at the opens that both have, the funding stamps of that range, and what is missing."""
 
     time_ms: Ints
+    close_ms: Ints
     last: Prices
     mark: Prices
     quote_volume: Floats
@@ -45,6 +59,7 @@ class Joined:
     funding_rate: Floats
     holes: tuple[tuple[int, int], ...]  # first and last missing open
     datasets: tuple[Dataset, ...]
+    refined: tuple[Refined, ...] = ()  # what finer bars replaced
 
 
 def join_bars(
@@ -60,8 +75,7 @@ def join_bars(
         index = read_bars(lake, mark.dataset._replace(table="index_price", interval=interval), start_ms, stop_ms)
         mark, filled = _filled(mark, index)
         datasets.append(index.dataset)
-    if not np.array_equal(last.time_ms, mark.time_ms):
-        last, mark = _both(last, mark), _both(mark, last)
+    last, mark = common_bars(last, mark)
     time_ms = last.time_ms
     if not len(time_ms):
         where = f"{venue} {symbol} {interval} from {time_text(start_ms)} to {time_text(stop_ms)}"
@@ -77,6 +91,7 @@ def join_bars(
         raise CoverageError(*_hole_problems(f"{venue} {symbol} {interval}", holes))
     return Joined(
         time_ms,
+        time_ms + interval_ms,
         last.prices,
         mark.prices,
         last.quote_volume if last.quote_volume is not None else np.full(len(time_ms), np.nan),
@@ -85,6 +100,24 @@ def join_bars(
         tuple(holes),
         (*datasets, funding),
     )
+
+
+def common_bars(last: Bars, mark: Bars) -> tuple[Bars, Bars]:
+    """Keep the bars whose opens both have."""
+    if np.array_equal(last.time_ms, mark.time_ms):
+        return last, mark
+    return _both(last, mark), _both(mark, last)
+
+
+def has_bars(lake: Lake, wanted: Dataset) -> bool:
+    """Tell whether a lake holds bars of an interval, or finer ones that join to them."""
+    return bool(_that_fit(lake.datasets(), wanted))
+
+
+def _that_fit(held: Sequence[Dataset], wanted: Dataset) -> list[Dataset]:
+    """Give the datasets whose bars are of the wanted interval or join to it."""
+    others = [dataset for dataset in held if dataset._replace(interval=wanted.interval) == wanted]
+    return [one for one in others if duration_ms(wanted.interval) % duration_ms(one.interval) == 0]
 
 
 def _both(bars: Bars, others: Bars) -> Bars:
@@ -118,11 +151,10 @@ def read_bars(lake: Lake, wanted: Dataset, start_ms: int | None, stop_ms: int) -
 
 def _finest_that_fits(lake: Lake, wanted: Dataset) -> Dataset:
     """Give the dataset of the wanted interval, else the coarsest finer one that divides it."""
+    fitting = _that_fit(lake.datasets(), wanted)
+    if fitting:
+        return max(fitting, key=lambda d: duration_ms(d.interval))
     held = [d for d in lake.datasets() if d._replace(interval=wanted.interval) == wanted]
-    interval_ms = duration_ms(wanted.interval)
-    finer = [d for d in held if interval_ms % duration_ms(d.interval) == 0]
-    if finer:
-        return max(finer, key=lambda d: duration_ms(d.interval))
     if held:
         there = ", ".join(d.interval for d in held)
         raise CoverageError(

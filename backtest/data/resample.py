@@ -6,13 +6,14 @@ order of prices, stay as they were. Funding goes with its bars, at its rate. Vol
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from backtest.data.detect import PRICE_MAX, PRICE_MIN, Floats, Ints, Prices, settlement_minute
+from backtest.data.finer import with_finer
 from backtest.data.join import GapPolicy, Joined, join_bars
 from backtest.data.store import Lake
 from backtest.errors import Problem, StudyError
@@ -63,8 +64,11 @@ def read_market(
     stop_ms: int,
     gap_policy: GapPolicy,
     resample: Resample | None = None,
+    finer: Sequence[str] = (),
 ) -> Joined:
     """Read and join the half-open range as `join_bars` does, and make the stress market of it that is asked for.
+
+    Of real history, `finer` bars stand where they fill others.
 
     Raises `StudyError` where the history cannot give that market.
     """
@@ -75,7 +79,8 @@ def read_market(
         joined = with_scaled_windows(joined, resample)
     if resample is not None:
         _check_range(joined, symbol)
-    return joined
+        return joined
+    return with_finer(lake, venue, symbol, joined, finer, stop_ms)
 
 
 def draw(spec: Bootstrap, start_ms: int, stop_ms: int) -> list[Cut]:
@@ -105,6 +110,7 @@ def bootstrapped(joined: Joined, spec: Bootstrap, symbol: str, start_ms: int, st
     return replace(
         joined,
         time_ms=joined.time_ms[taken] + _shifts(cuts, rows),
+        close_ms=joined.close_ms[taken] + _shifts(cuts, rows),
         last=Prices(*(column[taken] * factor for column in joined.last)),
         mark=Prices(*(column[taken] * factor for column in joined.mark)),
         quote_volume=joined.quote_volume[taken] * factor,

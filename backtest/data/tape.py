@@ -17,13 +17,14 @@ import numpy.typing as npt
 
 from backtest.data.cache import cache_key, load_arrays, save_arrays
 from backtest.data.detect import Floats, settlement_minute
-from backtest.data.join import GapPolicy
+from backtest.data.exact import floats_to_e8
+from backtest.data.join import GapPolicy, Refined
 from backtest.data.manifest import Dataset, Entry
 from backtest.data.resample import Resample, read_market
 from backtest.data.store import Lake
 from backtest.errors import CoverageError, DataError, InvariantError, Problem
 from backtest.schema import BLOCK_BARS, Tape
-from backtest.units import E8, MINUTE_MS, PRICE_MAX_E8, duration_ms, duration_text, float_to_e8, time_text
+from backtest.units import E8, MINUTE_MS, PRICE_MAX_E8, duration_ms, duration_text, time_text
 
 if TYPE_CHECKING:
     from backtest.schema import Int64Array
@@ -38,15 +39,18 @@ FUNDING_REACH_MS = MINUTE_MS
 class TapeResult:
     """A tape, and what a report must say about the data under it.
 
-    A hole is given by its first and last missing open; holes in mark, last price and funding are listed together.
+    A hole is given by its first and last missing open; holes in mark, last price and funding are listed together. They
+    are holes between bars of the interval that was asked for, whatever finer ones stand in place of these.
     """
 
     tape: Tape
+    interval_ms: int  # that was asked for
     holes: tuple[tuple[int, int], ...]
     funding_ms: Int64Array  # the venue's own stamps that settle on the tape
     funding_moved: int  # stamps that settle at another open than their own
     quote_volume: Floats  # (n,) traded in each bar, in quote
     entries: tuple[Entry, ...]  # the stored files that were read
+    refined: tuple[Refined, ...] = ()  # what each kind of finer bars replaced
 
 
 def build_tape(
@@ -61,15 +65,17 @@ def build_tape(
     taker_fee_steps: Sequence[tuple[int, int]],
     gap_policy: GapPolicy = "error",
     resample: Resample | None = None,
+    finer: Sequence[str] = (),
     cache: Path | None = None,
 ) -> TapeResult:
     """Build the tape of one symbol over a half-open range of the lake, or of a stress market made from it.
 
-    A bar is on the tape only where mark and last price both have it. Raises `CoverageError` where a table is missing,
+    A bar is on the tape only where mark and last price both have it; where the lake has all of it in `finer` bars (see
+    data/finer.py), these are. Raises `CoverageError` where a table is missing,
     where bars are too coarse, and for holes under the policy "error". With a `cache` folder, a tape made before from
     the same files by the same code is read back instead.
     """
-    wanted = (venue, symbol, interval, start_ms, stop_ms, gap_policy, resample)
+    wanted = (venue, symbol, interval, start_ms, stop_ms, gap_policy, resample, tuple(finer))
     if cache is None:
         return _build(lake, *wanted, tiers, taker_fee_steps)
     held = [dataset for dataset in lake.datasets() if (dataset.venue, dataset.symbol) == (venue, symbol)]
@@ -92,13 +98,14 @@ def _build(
     stop_ms: int,
     gap_policy: GapPolicy,
     resample: Resample | None,
+    finer: tuple[str, ...],
     tiers: Sequence[TierTable],
     taker_fee_steps: Sequence[tuple[int, int]],
 ) -> TapeResult:
-    joined = read_market(lake, venue, symbol, interval, start_ms, stop_ms, gap_policy, resample)
+    joined = read_market(lake, venue, symbol, interval, start_ms, stop_ms, gap_policy, resample, finer)
     rate_e8 = floats_to_e8(joined.funding_rate)
     tape = tape_from_arrays(
-        duration_ms(interval),
+        int((joined.close_ms - joined.time_ms).min()),
         joined.time_ms,
         floats_to_e8(joined.last.open),
         floats_to_e8(joined.last.close),
@@ -109,16 +116,22 @@ def _build(
         list(zip(joined.funding_ms.tolist(), rate_e8.tolist(), strict=True)),
         tiers,
         taker_fee_steps,
+        joined.close_ms,
     )
     _, used, moved = place_funding(joined.time_ms, joined.funding_ms)
     entries = tuple(lake.entries(joined.datasets, start_ms, stop_ms))
-    return TapeResult(tape, joined.holes, joined.funding_ms[used], moved, joined.quote_volume, entries)
+    funding_ms = joined.funding_ms[used]
+    return TapeResult(
+        tape, duration_ms(interval), joined.holes, funding_ms, moved, joined.quote_volume, entries, joined.refined
+    )
 
 
 def _packed(result: TapeResult) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
     arrays = result.tape._asdict() | {"funding_ms": result.funding_ms, "quote_volume": result.quote_volume}
     facts = {
-        "interval_ms": arrays.pop("interval_ms"),
+        "shortest_ms": arrays.pop("interval_ms"),
+        "interval_ms": result.interval_ms,
+        "refined": result.refined,
         "holes": result.holes,
         "funding_moved": result.funding_moved,
         "datasets": sorted({entry.dataset for entry in result.entries}),
@@ -131,36 +144,15 @@ def _unpacked(
 ) -> TapeResult:
     funding_ms, quote_volume = arrays.pop("funding_ms"), arrays.pop("quote_volume")
     return TapeResult(
-        Tape(interval_ms=facts["interval_ms"], **arrays),
+        Tape(interval_ms=facts["shortest_ms"], **arrays),
+        facts["interval_ms"],
         tuple((first, last) for first, last in facts["holes"]),
         funding_ms,
         facts["funding_moved"],
         quote_volume,
         tuple(lake.entries([Dataset(*names) for names in facts["datasets"]], start_ms, stop_ms)),
+        tuple(Refined(*said) for said in facts["refined"]),
     )
-
-
-def floats_to_e8(values: npt.ArrayLike) -> Int64Array:
-    """Round natural numbers to int64 at 1e-8, half even on their exact binary value.
-
-    Equal to `units.float_to_e8` for every element. Values must lie inside the int64 range at 1e-8.
-
-    >>> floats_to_e8([0.25, 69420.1]).tolist()
-    [25000000, 6942010000000]
-    """
-    natural = np.asarray(values, dtype=np.float64)
-    scaled = natural * E8
-    whole = np.rint(scaled)
-    result = whole.astype(np.int64)
-    # The product is off by at most half a unit in its last place. Only where that could carry it over a half, or
-    # where it has no decimals left, is the exact value needed: first by the largest unit of all, then by its own.
-    distance = np.abs(np.subtract(scaled, whole, out=whole), out=whole)
-    largest = np.spacing(np.abs(scaled).max(initial=0.0))
-    doubtful = np.flatnonzero(distance >= 0.5 - largest)
-    doubtful = doubtful[distance[doubtful] >= 0.5 - np.spacing(np.abs(scaled[doubtful]))]
-    if doubtful.size:
-        result[doubtful] = [float_to_e8(value) for value in natural[doubtful].tolist()]
-    return result
 
 
 def tape_from_arrays(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from backtest.analysis.accounts import Key, Part, Standing, by_block, by_leverage, standings
 from backtest.analysis.pairs import BASELINE, REACTIONS
+from backtest.report.evidence_tables import FINER
 from backtest.report.figure import LEGEND_ABOVE, SERIES, Figure, Trace, label, rounded
 from backtest.report.grid import Cell, Column, Grid, name_cell, pair_cell, plain_grid, points
 from backtest.report.model import CURVES, Rows
@@ -48,6 +49,7 @@ class AccountsInput:
     reproduce: Sequence[str]
     synthetic: bool
     gaps: Rows = ()
+    finer: Rows = ()
     refused_actions: Rows = ()
     large_fills: Rows = ()
 
@@ -194,6 +196,7 @@ def data_grids(model: AccountsModel) -> list[Grid]:
     source = model.input
     tables = (
         ("coverage", "What was read.", source.coverage),
+        ("finer", FINER, source.finer),
         ("gaps", "The longest gaps.", source.gaps),
         (
             "actions",

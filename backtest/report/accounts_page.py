@@ -17,7 +17,7 @@ from backtest.report.accounts import (
 )
 from backtest.report.markdown import escape, markdown_table
 from backtest.report.page import render_page
-from backtest.report.story import resampled
+from backtest.report.story import unlike_history
 from backtest.report.terminal import grid_text
 
 
@@ -30,7 +30,7 @@ def render_accounts(model: AccountsModel) -> str:
         {chart.name: chart},
         answer=answer(model),
         scope=scope(model),
-        resampled=resampled(model.input.study),
+        unlike_history=unlike_history(model.input.study),
         source=model.input,
         summary=summary_grid(model),
         parts=part_grids(model),
@@ -46,7 +46,7 @@ def accounts_markdown(model: AccountsModel) -> str:
     parts = [f"# {escape(headline(model))}", escape(answer(model)), escape(scope(model))]
     if source.synthetic:
         parts.append("The market of this report is made up; it says nothing about any real market.")
-    if (made := resampled(source.study)) is not None:
+    if (made := unlike_history(source.study)) is not None:
         parts.append(escape(made))
     parts += ["## Strategies by liquidation count", markdown_table(summary_grid(model)), escape(LEFT_OUT)]
     parts += ["## By leverage and calendar block", *map(markdown_table, part_grids(model))]
@@ -61,6 +61,6 @@ def accounts_text(model: AccountsModel) -> str:
     """Write the comparison as text for the terminal."""
     tables = [grid_text(summary_grid(model)), *(f"{grid.caption}\n\n{grid_text(grid)}" for grid in part_grids(model))]
     said = [TWO_FIGURES, LEFT_OUT]
-    if (made := resampled(model.input.study)) is not None:
+    if (made := unlike_history(model.input.study)) is not None:
         said.append(made)
     return "\n".join((*tables, *said)) + "\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backtest.analysis.breakdown import Part
-from backtest.report.evidence_tables import best_set_grid, fidelity_grid, refused_grid, rows_grid, timing_grid
+from backtest.report.evidence_tables import FINER, best_set_grid, fidelity_grid, refused_grid, rows_grid, timing_grid
 from backtest.report.grid import Grid
 from backtest.report.model import Model
 from backtest.report.money import money_grid
@@ -39,6 +39,7 @@ def grids(model: Model) -> dict[str, Grid | None]:
         "actions": rows_grid("actions", actions, source.refused_actions),
         "fills": rows_grid("fills", fills, source.large_fills),
         "coverage": rows_grid("coverage", "Stored market data that the study read.", source.coverage),
+        "finer": rows_grid("finer", FINER, source.finer),
         "gaps": rows_grid("gaps", "The longest gaps in them.", source.gaps),
     }
 

@@ -7,7 +7,7 @@ from backtest.report.grids import breakdown_grids, grids
 from backtest.report.model import Model, ReportInput, build
 from backtest.report.page import render_page
 from backtest.report.part_tables import sweep_grid
-from backtest.report.story import answer, headline, resampled, scope
+from backtest.report.story import answer, headline, scope, unlike_history
 
 
 def render(source: ReportInput) -> str:
@@ -25,7 +25,7 @@ def render_model(model: Model) -> str:
         charts,
         scope=scope(model),
         answer=answer(model),
-        resampled=resampled(source.study),
+        unlike_history=unlike_history(source.study),
         model=model,
         source=source,
         crashes=[figure for name, figure in charts.items() if name.startswith("crash-")],

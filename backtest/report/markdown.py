@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from backtest.report.grid import Cell, Column, Grid
 from backtest.report.grids import breakdown_grids, grids
 from backtest.report.model import Model
-from backtest.report.story import answer, headline, plain, resampled, scope
+from backtest.report.story import answer, headline, plain, scope, unlike_history
 
 _SPECIAL = "\\`*_{}[]<>()#+!|~&"
 
@@ -18,7 +18,7 @@ def render_markdown(model: Model) -> str:
     parts = [f"# {escape(headline(source))}", escape(plain(answer(model))), escape(scope(model))]
     if source.synthetic:
         parts.append("The market of this report is made up; it says nothing about any real market.")
-    if (made := resampled(source.study)) is not None:
+    if (made := unlike_history(source.study)) is not None:
         parts.append(escape(made))
     tables = grids(model)
 
@@ -40,7 +40,7 @@ def render_markdown(model: Model) -> str:
     parts += section("Equity and drawdown", "money")
     if source.assumptions:
         parts += ["## Assumptions", "\n".join(f"- {escape(name)}: {escape(text)}" for name, text in source.assumptions)]
-    parts += section("Data", "coverage", "gaps", "fidelity", "refused", "actions", "fills")
+    parts += section("Data", "coverage", "finer", "gaps", "fidelity", "refused", "actions", "fills")
     parts += ["## How to reproduce", "\n".join(f"    {line}" for line in source.reproduce)]
     return "\n\n".join(parts) + "\n"
 

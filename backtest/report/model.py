@@ -69,6 +69,7 @@ class ReportInput:
     regimes: Sequence[Tag] = ()
     events: Rows = ()
     gaps: Rows = ()
+    finer: Rows = ()
     refused_actions: Rows = ()
     large_fills: Rows = ()
 

@@ -77,8 +77,13 @@ def possible(summary: Summary) -> str | None:
     )
 
 
-def resampled(study: Mapping[str, Any]) -> str | None:
-    """Say how the market was made where it is a stress market and not history as it was; else null."""
+def unlike_history(study: Mapping[str, Any]) -> str | None:
+    """Say what of the market is not history as it was: a stress market, last prices for mark; else null."""
+    if study["market"].get("last_for_mark"):
+        return (
+            "LAST FOR MARK: last prices stand in for mark prices. It compares rules with rules, and does not count the "
+            "venue's liquidations."
+        )
     made = study["market"].get("resample")
     if made is None:
         return None

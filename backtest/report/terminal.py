@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from backtest.report.grid import Grid
 from backtest.report.model import Summary
-from backtest.report.story import possible, quote_unit, resampled
+from backtest.report.story import possible, quote_unit, unlike_history
 from backtest.report.tables import summary_grid
 from backtest.venues.tiers import is_dated
 
@@ -57,7 +57,7 @@ def summary_text(study: Mapping[str, Any], summary: Summary, *, color: bool = Fa
         console.print(f"Tiers: {tiers}, one table for all dates.", style="dim")
     if (open_question := possible(summary)) is not None:
         console.print(open_question, markup=False, highlight=False)
-    if (made := resampled(study)) is not None:
+    if (made := unlike_history(study)) is not None:
         console.print(made, markup=False, highlight=False)
     return _stripped(out.getvalue())
 

@@ -57,6 +57,24 @@ def _margins(rules: Rulebook) -> list[tuple[str, str]]:
     return rows
 
 
+def _bars(study: Study) -> list[tuple[str, str]]:
+    """Say which price decides, and on which bars."""
+    spec = study.market
+    decides = "at the first {} price where equity is at or below maintenance margin; the {} price never decides"
+    prices = ("last", "mark") if spec.last_for_mark else ("mark", "last")
+    said = [("Liquidation", decides.format(*prices))]
+    if spec.last_for_mark:
+        said.append(("Last for mark", "last prices stand in for mark: the venue would have liquidated other runs"))
+    if spec.finer_ms:
+        lengths = " and ".join(duration_text(length_ms) for length_ms in spec.finer_ms)
+        what = (
+            f"{duration_text(spec.interval_ms)}; stored bars of {lengths} are replayed in place of those that they "
+            "fill whole and join to"
+        )
+        said.append(("Bars", what))
+    return said
+
+
 def _entries(study: Study) -> list[tuple[str, str]]:
     said = []
     if study.entries.listed:
@@ -140,10 +158,7 @@ def assumptions(study: Study, outcomes: pa.Table) -> list[tuple[str, str]]:
         "goes to the free balance, by the share closed" if study.release == "pro_rata" else "stays in the position"
     )
     return [
-        (
-            "Liquidation",
-            "at the first mark price where equity is at or below maintenance margin; the last price never decides",
-        ),
+        *_bars(study),
         *_entries(study),
         *_legs(study),
         ("Path inside a bar", "open, adverse extreme, other extreme; the true order is not known"),

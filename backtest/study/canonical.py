@@ -69,6 +69,10 @@ def _resolved_market(market: MarketSpec, study: Study) -> dict[str, object]:
         by_span = {(window.from_ms, window.to_ms): window.name for window in study.windows}
         scale = _hundredths(made.scale_e2)
         form["resample"] = {"method": "crash", "windows": [by_span[span] for span in made.windows], "scale": scale}
+    if market.finer_ms:
+        form["finer"] = [duration_text(length_ms) for length_ms in market.finer_ms]
+    if market.last_for_mark:
+        form["last_for_mark"] = True
     return form
 
 

@@ -53,6 +53,20 @@ def equity_curve(data: SymbolData, outcome: Mapping[str, Any], transfers: pa.Tab
     return Equity(np.concatenate([opens[:1], tape.close_ms[first:stop]]), np.array(values, np.int64))
 
 
+def by_interval(time_ms: Ints, interval_ms: int) -> tuple[Ints, Ints]:
+    """Give the last place in each interval since the first time, and when that interval ends: a value a bar of a study.
+
+    Where finer bars fill some of a study's, there are several values in one; a run that ends inside one ends with it.
+
+    >>> places, ends = by_interval(np.array([0, 60, 75, 90, 105]), 60)
+    >>> places.tolist(), ends.tolist()
+    ([0, 1, 4], [0, 60, 120])
+    """
+    number = -((time_ms[0] - time_ms) // interval_ms)
+    places = np.flatnonzero(np.append(np.diff(number) != 0, True))
+    return places, time_ms[0] + number[places] * interval_ms
+
+
 def refuse_refused(outcome: Mapping[str, Any]) -> None:
     """Refuse to follow the equity of an entry that was refused."""
     if outcome["exit_reason"] == "refused":

@@ -79,7 +79,7 @@ def _assets(loaded: Sequence[SymbolData]) -> list[AssetResult]:
 
 def gaps(loaded: Sequence[SymbolData]) -> list[Row]:
     """List the longest gaps, the longest first: bars or funding that are missing."""
-    holes = [(one.symbol, one.result.tape.interval_ms, one.result.holes) for one in _instruments(loaded)]
+    holes = [(one.symbol, one.result.interval_ms, one.result.holes) for one in _instruments(loaded)]
     holes += [(one.tape.name, one.tape.interval_ms, one.holes) for one in _assets(loaded)]
     found = [
         ((last - first) // interval_ms + 1, name, first, last)
@@ -90,6 +90,24 @@ def gaps(loaded: Sequence[SymbolData]) -> list[Row]:
     return [
         {"symbol": symbol, "first missing": time_text(first), "last missing": time_text(last), "bars": bars}
         for bars, symbol, first, last in found[:GAPS_MAX]
+    ]
+
+
+def finer(loaded: Sequence[SymbolData]) -> list[Row]:
+    """List what finer bars replaced, and how many bars stayed because rows were missing or said something else."""
+    return [
+        {
+            "symbol": one.symbol,
+            "finer": said.interval,
+            "bars": said.bars,
+            "replaced": said.replaced,
+            "from": None if said.first_ms is None else time_text(said.first_ms),
+            "to": None if said.last_ms is None else time_text(said.last_ms),
+            "rows missing": said.missing,
+            "disagree": said.disagreed,
+        }
+        for one in _instruments(loaded)
+        for said in one.result.refined
     ]
 
 
@@ -141,14 +159,16 @@ def volatility(loaded: Sequence[SymbolData]) -> pa.Table | None:
     for data in loaded:
         if data.symbol == BASKET:
             return None
-        tape = data.result.tape
+        tape, interval_ms = data.result.tape, data.result.interval_ms
         times = np.unique(data.entries.rows["entry_ms"])
-        moves = np.diff(np.log(tape.mark_close_e8 / E8))
-        stop = np.searchsorted(tape.time_ms, times - tape.interval_ms, side="right") - 1
-        start = np.maximum(np.searchsorted(tape.time_ms, times - VOLATILITY_DAYS * DAY_MS), 0)
+        ends = (tape.close_ms - tape.time_ms[0]) % interval_ms == 0  # of the study's own bars, whatever fills them
+        opens_ms = tape.close_ms[ends] - interval_ms
+        moves = np.diff(np.log(tape.mark_close_e8[ends] / E8))
+        stop = np.searchsorted(opens_ms, times - interval_ms, side="right") - 1
+        start = np.maximum(np.searchsorted(opens_ms, times - VOLATILITY_DAYS * DAY_MS), 0)
         deviation = _deviation(moves, start, np.maximum(stop, 0))
-        yearly = 100.0 * deviation * np.sqrt(365.0 * DAY_MS / tape.interval_ms)
-        known = (stop - start) * tape.interval_ms >= 2 * DAY_MS
+        yearly = 100.0 * deviation * np.sqrt(365.0 * DAY_MS / interval_ms)
+        known = (stop - start) * interval_ms >= 2 * DAY_MS
         columns = {
             "symbol": pa.repeat(pa.scalar(data.symbol), len(times)),
             "entry_ms": pa.array(times),

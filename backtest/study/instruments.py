@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from backtest.data.stand_in import LastForMark
 from backtest.data.store import Lake
 from backtest.data.tape import TapeResult, build_tape
 from backtest.errors import StudyError
@@ -28,6 +29,11 @@ class Instrument:
     is_inverse: bool = False  # settled in its base coin
 
 
+def replayed_lake(study: Study, lake: Lake) -> Lake:
+    """Give a lake as a study's replay sees it: last prices as mark, where the study says so."""
+    return LastForMark(lake.root) if study.market.last_for_mark else lake
+
+
 def read_instrument(study: Study, lake: Lake, symbol: str, tiers: tuple[TierTable, ...]) -> Instrument:
     """Build the tape of a symbol over a study's range."""
     spec, fee = study.market, study.costs.taker_fee_e8
@@ -42,6 +48,7 @@ def read_instrument(study: Study, lake: Lake, symbol: str, tiers: tuple[TierTabl
         taker_fee_steps=taker_fee_steps(spec.venue) if fee is None else ((0, fee),),
         gap_policy=spec.gaps,
         resample=spec.resample,
+        finer=[duration_text(length_ms) for length_ms in spec.finer_ms],
         cache=lake.root / ".tapes",
     )
     return Instrument(symbol, result, tiers, is_coin(study, symbol))

@@ -44,7 +44,8 @@ def compare_intervals(
 ) -> list[Change]:
     """Replay a study on its own bars and on finer ones, and count by strategy and reaction what changed.
 
-    Where the lake holds only the finer bars, the study's are joined from them. Twins are left out: what they play back
+    Where the lake holds only the finer bars, the study's are joined from them; `finer` of the study counts for nothing
+    here. Twins are left out: what they play back
     is counted in bars. Errors: `UsageError` where the finer bars are not finer or do not divide the others;
     `CoverageError` where they are not there.
     """
@@ -54,6 +55,7 @@ def compare_intervals(
         what = f"{duration_text(fine_ms)} does not divide the study's {duration_text(coarse_ms)}"
         raise UsageError.at("--fine", what, "take a shorter interval, such as 1m")
     own = [job for job in all_jobs if not job.is_twin]
+    study = replace(study, market=replace(study.market, finer_ms=()))
     finer = replace(study, market=replace(study.market, interval_ms=fine_ms))
     counted: dict[tuple[str, str], list[Change]] = {}
     done, expected = 0, len(study.market.symbols) * len(own)

@@ -27,6 +27,7 @@ from backtest.engine.market import Market, market_of
 from backtest.study.config import Study
 from backtest.study.continuous import require_separate
 from backtest.study.entries import Entries, at_signal, schedule
+from backtest.study.instruments import replayed_lake
 from backtest.study.jobs import Job
 from backtest.study.outside import Outside, outside_of
 from backtest.study.runner import Progress, terms
@@ -89,6 +90,7 @@ def other_future(history: History, cut_ms: int, seed: int) -> History:
 def lookahead(study: Study, lake: Lake, all_jobs: Sequence[Job], progress: Progress | None = None) -> Lookahead:
     """Put another future after several times of every symbol, and list the runs that noticed."""
     require_separate(study, "lookahead")
+    lake = replayed_lake(study, lake)
     own = [job for job in all_jobs if not job.is_twin]
     replays = rows = 0
     found: list[Changed] = []

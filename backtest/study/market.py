@@ -11,7 +11,7 @@ from backtest.data.resample import Bootstrap, Resample, ScaledWindows
 from backtest.errors import did_you_mean
 from backtest.study import reader
 from backtest.study.reader import BadValueError, Section
-from backtest.units import DAY_MS, MINUTE_MS, time_text
+from backtest.units import DAY_MS, MINUTE_MS, duration_text, time_text
 from backtest.venues.symbols import VENUES, normalize_symbol
 
 AS_OF = "as-of"
@@ -38,7 +38,8 @@ class MarketSpec:
 
     `tiers` is "as-of", "current", a date, or the path of a JSON file, or of a folder of snapshots. `gaps` says what a
     missing row means: "error"; "flag" (the runs near it are marked); or "mark-from-index" (the same, and index bars
-    stand in for missing mark bars). `resample` makes a stress market of the history.
+    stand in for missing mark bars). `resample` makes a stress market of the history. Bars of the lengths `finer_ms`,
+    the longest first, stand in place of those that they fill; `last_for_mark`: last prices are taken for mark.
     """
 
     venue: str
@@ -49,6 +50,8 @@ class MarketSpec:
     tiers: str
     gaps: GapPolicy
     resample: Resample | None = None
+    finer_ms: tuple[int, ...] = ()
+    last_for_mark: bool = False
 
 
 def read_market(section: Section, windows: Sequence[Window], seed: int) -> MarketSpec:
@@ -63,12 +66,15 @@ def read_market(section: Section, windows: Sequence[Window], seed: int) -> Marke
         tiers=section.get("tiers", _tiers, AS_OF),
         gaps=section.get("gaps", _gaps, "error"),
         resample=_resample(section, windows, seed) if section.has("resample") else None,
+        finer_ms=section.many("finer", _interval, ()),
+        last_for_mark=section.get("last_for_mark", reader.switch, False),
     )
     if section.ok and market.start_ms >= market.stop_ms:
         what = f"is {time_text(market.start_ms)}, not before stop ({time_text(market.stop_ms)})"
         section.problem("start", what, "take an earlier start or a later stop")
     elif section.ok:
         _check_resample(section, market)
+        _check_finer(section, market)
     return market
 
 
@@ -77,6 +83,18 @@ def _interval(raw: object) -> int:
     if DAY_MS % ms:
         raise BadValueError(f"is {reader.show(raw)}, which does not divide a day", 'take "1m", "15m", "1h" or the like')
     return ms
+
+
+def _check_finer(section: Section, market: MarketSpec) -> None:
+    lengths = (market.interval_ms, *market.finer_ms)
+    for longer_ms, shorter_ms in pairwise(lengths):
+        if shorter_ms >= longer_ms or longer_ms % shorter_ms:
+            what = f"holds {duration_text(shorter_ms)}, which is no part of {duration_text(longer_ms)}"
+            section.problem("finer", what, "take shorter bars that fill those of interval; several: the longest first")
+            break
+    for key, given in (("finer", market.finer_ms), ("last_for_mark", market.last_for_mark)):
+        if given and market.resample is not None:
+            section.problem(key, "does not go with resample", "take one of them out")
 
 
 def _tiers(raw: object) -> str:

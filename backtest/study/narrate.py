@@ -8,7 +8,7 @@ from typing import Any
 
 from backtest.study.naming import HOLD
 from backtest.study.story import Event, Liquidation, Story
-from backtest.units import e8_text, time_text
+from backtest.units import duration_text, e8_text, time_text
 
 CAUSES = {
     "price": "the mark reached the liquidation price",
@@ -83,6 +83,7 @@ def numbers(story: Story) -> dict[str, str]:
         "time": time_text(found.time_ms),
         "cause": CAUSES.get(found.cause, found.cause),
         "mark that decided": e8_text(found.mark_e8),
+        "length of the bar": duration_text(found.bar_ms),
         "mark of the bar: open": e8_text(found.mark_open_e8),
         "mark of the bar: high": e8_text(found.mark_high_e8),
         "mark of the bar: low": e8_text(found.mark_low_e8),
@@ -180,9 +181,9 @@ def _predicate(story: Story, found: Liquidation) -> Iterator[str]:
     where = "at the open of" if found.mark_e8 == found.mark_open_e8 else "on the path of"
     yield f"{time_text(found.time_ms)}  LIQUIDATION, cause {found.cause}: {CAUSES.get(found.cause, found.cause)}"
     yield (
-        f"{INDENT}mark row {time_text(found.time_ms)}: open {e8_text(found.mark_open_e8)}, high "
-        f"{e8_text(found.mark_high_e8)}, low {e8_text(found.mark_low_e8)}; the predicate holds {where} this bar, "
-        f"at {mark}"
+        f"{INDENT}mark row {time_text(found.time_ms)}, {duration_text(found.bar_ms)} long: open "
+        f"{e8_text(found.mark_open_e8)}, high {e8_text(found.mark_high_e8)}, low {e8_text(found.mark_low_e8)}; the "
+        f"predicate holds {where} this bar, at {mark}"
     )
     yield (
         f"{INDENT}tier row {found.tier}: {e8_text(found.tier_floor_e8)} {cap}, rate {rate}, deduction "

@@ -70,6 +70,9 @@ def load_pool(study: Study, terms: Terms, lake: Lake, core: Sequence[str]) -> tu
             tables[symbol] = _layer_tiers(study, symbol, layer, layer.place)
     for number, collateral in enumerate(study.form.collaterals, 1):
         tables.setdefault(collateral.symbol, _tiers(study, collateral.symbol, f"collateral[{number}]"))
+    if study.market.finer_ms:
+        what = "is not taken for runs with several legs, whose bars must be of one length"
+        raise StudyError.at("market.finer", what, "take it out")
     instruments = tuple(read_instrument(study, lake, symbol, tiers) for symbol, tiers in tables.items())
     assets = tuple(_read_assets(study, lake, list(tables)))
     tapes, inverse = [one.result.tape for one in instruments], [one.is_inverse for one in instruments]

@@ -95,7 +95,8 @@ def _script(
     used = sorted({place[donor] for donor in donors if donor is not None})
     batch = rerun(study, data, all_jobs, donor_job, used).batch
     drawn = [NONE if donor is None else used.index(place[donor]) for donor in donors]
-    return play_back(rows, np.array(drawn, np.int64), batch)
+    clock = data.clock(data.entries.rows["entry_ms"][used])
+    return play_back(rows, np.array(drawn, np.int64), batch, clock)
 
 
 def again(market: AnyMarket, plan: Any, rules: Rules, rows: Rows, script: Rows | None) -> Batch:

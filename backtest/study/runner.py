@@ -35,7 +35,7 @@ from backtest.study.config import Study
 from backtest.study.crew import Crew, crew
 from backtest.study.entries import Entries, at_signal, schedule
 from backtest.study.facts import Runs, facts_of
-from backtest.study.instruments import Instrument, check_era, core_tiers, read_instrument
+from backtest.study.instruments import Instrument, check_era, core_tiers, read_instrument, replayed_lake
 from backtest.study.jobs import Job, jobs
 from backtest.study.kernels import AnyMarket
 from backtest.study.least_margin import HALVES, REACHES, least_margins_e8
@@ -111,6 +111,11 @@ class SymbolData:
         """When those bars close."""
         return self.result.tape.close_ms if isinstance(self.market, Market) else self.market.closes_ms
 
+    def clock(self, entry_ms: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None:
+        """Give what plays actions of runs with these entry times back by time: where bars differ in length."""
+        lengths_ms = self.closes_ms - self.times_ms
+        return (self.times_ms, entry_ms) if lengths_ms.min() < lengths_ms.max() else None
+
     @property
     def marks_e8(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """The mark opens and closes of those bars, of the first core instrument."""
@@ -162,6 +167,7 @@ def terms(study: Study) -> Terms:
 def load_symbol(study: Study, lake: Lake, symbol: str) -> SymbolData:
     """Build what the runs of a symbol, or of the study's basket, are replayed on, and lay out their entries."""
     check_era(study)
+    lake = replayed_lake(study, lake)
     pool: Pool | None = None
     market: AnyMarket
     if symbol == BASKET or takes_pool(study, symbol):
@@ -305,7 +311,7 @@ class _Replay:
         if job.shuffled_of is not None:
             done = self.scripts.pop(f"{job.shuffled_of} {job.reaction}")
             drawn = draw_donors(self.study.seed, rows, done.outcomes["reason"] != REFUSED)
-            script = play_back(rows, drawn, done)
+            script = play_back(rows, drawn, done, self.data.clock(rows["entry_ms"]))
             labels = self.data.entries.labels
             donors = [f"{job.shuffled_of}/{labels[d]}/{job.reaction}" if d >= 0 else None for d in drawn.tolist()]
         batch = self._replay(job, rows, script)

@@ -44,8 +44,8 @@ class Form(NamedTuple):
 class History:
     """What decides a liquidation: the prices, funding, tiers and fees of one symbol."""
 
-    interval_ms: int
     time_ms: Ints
+    close_ms: Ints
     last: Prices
     mark: Prices
     funding: tuple[tuple[int, int], ...]  # time, rate at 1e-8
@@ -55,7 +55,7 @@ class History:
     def tape(self) -> Tape:
         """Lay the history out for the replay."""
         return tape_from_arrays(
-            self.interval_ms,
+            int((self.close_ms - self.time_ms).min()),
             self.time_ms,
             self.last.open,
             self.last.close,
@@ -63,6 +63,7 @@ class History:
             self.funding,
             self.tiers,
             self.taker,
+            self.close_ms,
         )
 
 

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from backtest.data.exact import floats_to_e8
 from backtest.data.resample import read_market
 from backtest.data.store import Lake
-from backtest.data.tape import floats_to_e8
 from backtest.engine.batch import replay_batch
 from backtest.engine.compiled import prepare
 from backtest.engine.market import market_of
@@ -27,7 +27,7 @@ from backtest.schema import Tape
 from backtest.study.config import Study
 from backtest.study.continuous import require_separate
 from backtest.study.entries import schedule
-from backtest.study.instruments import check_era, check_single
+from backtest.study.instruments import check_era, check_single, replayed_lake
 from backtest.study.naming import leverage_text
 from backtest.study.outcomes import REFUSED
 from backtest.study.runner import Progress, terms
@@ -57,13 +57,14 @@ def read_history(study: Study, lake: Lake, symbol: str) -> History:
     check_era(study)
     check_single(study, symbol)
     spec = study.market
-    interval = duration_text(spec.interval_ms)
-    joined = read_market(lake, spec.venue, symbol, interval, spec.start_ms, spec.stop_ms, spec.gaps, spec.resample)
+    interval, finer = duration_text(spec.interval_ms), [duration_text(length_ms) for length_ms in spec.finer_ms]
+    seen, span = replayed_lake(study, lake), (spec.start_ms, spec.stop_ms)
+    joined = read_market(seen, spec.venue, symbol, interval, *span, spec.gaps, spec.resample, finer)
     rates = floats_to_e8(joined.funding_rate)
     fee = study.costs.taker_fee_e8
     return History(
-        spec.interval_ms,
         joined.time_ms,
+        joined.close_ms,
         Prices(*(floats_to_e8(column) for column in joined.last)),
         Prices(*(floats_to_e8(column) for column in joined.mark)),
         tuple(zip(joined.funding_ms.tolist(), rates.tolist(), strict=True)),

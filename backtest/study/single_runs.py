@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from backtest.analysis.money import Money
 from backtest.study.config import Study
+from backtest.study.equity import by_interval
 from backtest.study.jobs import Job
 from backtest.study.outcomes import ledger_tables
 from backtest.study.rerun import find_job, rerun
@@ -70,7 +71,8 @@ def run_money(data: SymbolData, outcome: Mapping[str, Any], tables: Mapping[str,
     opens, closes = data.marks_e8
     first = int(np.searchsorted(data.times_ms, outcome["entry_ms"]))
     coin = np.concatenate([opens[first : first + 1], closes[first : first + len(curve.time_ms) - 1]]) / E8
-    return Money(curve.time_ms, curve.equity_e8 / E8, coin, _flows(outcome, tables["transfers"]))
+    places, times_ms = by_interval(curve.time_ms, data.result.interval_ms)
+    return Money(times_ms, curve.equity_e8[places] / E8, coin[places], _flows(outcome, tables["transfers"]))
 
 
 def _flows(outcome: Mapping[str, Any], transfers: pa.Table) -> tuple[tuple[int, float], ...]:

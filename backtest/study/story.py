@@ -72,6 +72,7 @@ class Liquidation:
     """The first breach of a run, number by number: state, mark row, tier row, both sides of the predicate."""
 
     time_ms: int
+    bar_ms: int  # length of its bar
     cause: str
     mark_e8: int
     mark_open_e8: int
@@ -243,6 +244,7 @@ def _liquidation(study: Study, data: SymbolData, outcome: Mapping[str, Any], led
     tier = dated.tiers[place]
     return Liquidation(
         time_ms=time_ms,
+        bar_ms=int(tape.close_ms[bar]) - time_ms,
         cause=outcome["cause"],
         mark_e8=mark,
         mark_open_e8=int(tape.mark_open_e8[bar]),

@@ -24,6 +24,8 @@ interval = "1h" # of the mark-price bars; they decide liquidation
 start = 2020-01-01
 stop = 2026-05-01 # exclusive
 tiers = "as-of" # the table in force at the time; or "current", a date, a JSON file, a folder/
+# finer = "1m" # replayed in place of each bar that they fill and join to; ["15m", "1m"]: the coarsest first
+# last_for_mark = true # last prices stand in for mark: to compare rules where no mark is stored, as minutes often are
 gaps = "error" # a missing bar stops the study; "flag" marks the runs near it; "mark-from-index" also fills mark bars
 # A stress market from this history, in place of it: days drawn anew, or larger moves in some of the [[window]]s below.
 # resample = {{ method = "bootstrap", block = "7d", seed = 1 }}

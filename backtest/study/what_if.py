@@ -44,6 +44,7 @@ class Position:
     margin_mode: str = "isolated"
     layers: tuple[str, ...] = ()  # hedges that the rules may open, as `parse_layer` reads them
     reaction_latency: str = "0s"  # of the rules
+    finer: tuple[str, ...] = ()  # bars that stand in place of those that they fill
 
 
 @dataclass(slots=True)
@@ -126,6 +127,7 @@ def single_study(position: Position, rules: Sequence[Mapping[str, object]]) -> S
                 "venue": position.venue,
                 "symbols": [position.symbol],
                 "interval": position.interval,
+                **({"finer": list(position.finer)} if position.finer else {}),
                 "start": time_text(start),
                 "stop": time_text(start + span),
                 "gaps": "flag",

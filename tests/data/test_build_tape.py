@@ -7,8 +7,9 @@ import pytest
 from market_files import FUNDING, KLINES, MARK, START, bars, full_lake, funding, piece
 from test_tape import ONE_TIER
 
+from backtest.data.exact import floats_to_e8
 from backtest.data.store import Lake
-from backtest.data.tape import build_tape, floats_to_e8
+from backtest.data.tape import build_tape
 from backtest.errors import CoverageError, IntegrityError
 from backtest.units import HOUR_MS
 

@@ -32,7 +32,7 @@ def test_its_recipe_is_one() -> None:
 
 
 @pytest.mark.parametrize("market", [block["market"] for block in BLOCKS if "market" in block], ids=str)
-def test_its_stress_markets_are_read(market: dict[str, object]) -> None:
+def test_its_markets_are_read(market: dict[str, object]) -> None:
     own = {"venue": "binance", "symbols": ["BTCUSDT"], "interval": "1h", "start": "2020-01-01", "stop": "2022-01-01"}
     study = {
         "study": {"name": "page", "capital": "1000"},
@@ -41,7 +41,8 @@ def test_its_stress_markets_are_read(market: dict[str, object]) -> None:
         "strategy": [],
         "window": [{"name": "2021-05-19", "from": "2021-05-18", "to": "2021-05-24"}] if "crash" in str(market) else [],
     }
-    assert parse_study(study, "page").market.resample is not None
+    read = parse_study(study, "page").market
+    assert read.finer_ms if "finer" in market else read.resample is not None
 
 
 def test_its_regime_is_read() -> None:

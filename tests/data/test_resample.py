@@ -111,7 +111,8 @@ def walk(scale_e2: int, *windows: tuple[int, int]) -> tuple[Joined, Joined]:
     mark = Prices(opens, np.maximum(opens, close) + 1, np.minimum(opens, close) - 1, close)
     last = Prices(*(column + 0.5 for column in mark))
     stamps, rates = np.array([START], np.int64), np.array([1e-4])
-    joined = Joined(START + HOUR_MS * np.arange(10), last, mark, last.close * 10, stamps, rates, (), ())
+    opens = START + HOUR_MS * np.arange(10)
+    joined = Joined(opens, opens + HOUR_MS, last, mark, last.close * 10, stamps, rates, (), ())
     spans = tuple((START + a * HOUR_MS, START + b * HOUR_MS) for a, b in windows)
     return joined, with_scaled_windows(joined, ScaledWindows(spans, scale_e2))
 

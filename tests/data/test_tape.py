@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backtest.data.tape import INT64_MAX, floats_to_e8, place_funding, tape_from_arrays
+from backtest.data.exact import floats_to_e8
+from backtest.data.tape import INT64_MAX, place_funding, tape_from_arrays
 from backtest.errors import CoverageError, DataError, InvariantError
 from backtest.schema import BLOCK_BARS, Tape
 from backtest.units import E8, HOUR_MS, MINUTE_MS, float_to_e8

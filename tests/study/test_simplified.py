@@ -90,7 +90,7 @@ def history(
         for place, rows in enumerate(ladders)
     )
     times = START + HOUR_MS * np.arange(HOURS, dtype=np.int64)
-    return History(HOUR_MS, times, last or bars({}), mark, funding, tables, ((0, 0),))
+    return History(times, times + HOUR_MS, last or bars({}), mark, funding, tables, ((0, 0),))
 
 
 def errors(study: Study, past: History, rule: Rule) -> tuple[int, int, list[int], list[int]]:
