@@ -13,6 +13,7 @@ from backtest.engine.dated import tell
 from backtest.engine.exposure import settle_exposure
 from backtest.engine.ledger import Book, record_action, record_fill, transfer
 from backtest.engine.margin import tier_index
+from backtest.engine.parts import FACTS, MARGINS, MEMORY, RATIOS
 from backtest.engine.path import close_stretch
 from backtest.engine.position import (
     fill_value,
@@ -22,11 +23,9 @@ from backtest.engine.position import (
     slipped,
     steps_up,
 )
-from backtest.engine.state import fill_state
+from backtest.engine.state import MEMORY_SIZE, fill_facts, fill_margins
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
     from backtest.engine.ledger import Plan, Run
     from backtest.engine.market import Market
 
@@ -51,17 +50,27 @@ AMOUNT_MAX = 9e10
 FROM_RESERVE = 0
 
 
+# What lies on the desk in one record, for each array that is handed on costs every call some time.
+TRAY = np.dtype(
+    (
+        np.record,
+        [
+            ("queue", "i8", (at.QUEUE_ROWS, 3)),  # transfers on their way: arrival time, amount, rule
+            ("params", "f8", (at.RULES_MAX, at.PARAMS_MAX)),
+            ("memory", "f8", (at.RULES_MAX, MEMORY_SIZE)),
+        ],
+    )
+)
+
+
 class Desk(NamedTuple):
     """What a replay works with beside the tape and the plan: the book, and the rules with what they are handed."""
 
     book: Book
-    queue: npt.NDArray[np.int64]  # (q, 3) transfers on their way: arrival time, amount, rule
     rules: Any  # tuple of RULES_MAX functions (state, parameters) -> (verb, amount, target)
-    params: npt.NDArray[np.float64]  # (RULES_MAX, p)
-    state: Any  # (1,) record of state.STATE_DTYPE
-    memory: npt.NDArray[np.float64]  # (RULES_MAX, MEMORY_SIZE)
+    state: Any  # record of state.STATE_DTYPE
+    tray: Any  # record of TRAY
     agenda: Any  # (s + f,) records of plan.SCRIPT_ROW: scripted actions, then the feed
-    runs: Any  # (2,) records of cells.RUN_STATE: the one in use and a blank one
 
 
 @inner
@@ -137,7 +146,7 @@ def do_add_margin(plan: Plan, book: Book, run: Run, queue: Any, amount: int, sou
         run.added += amount
         return DONE
     transfer(book, run, at.K_SEND, at.RESERVE, at.TRANSIT, amount, at.C_RULE, rule)
-    place = run.queue_tail % len(queue)
+    place = run.queue_tail % at.QUEUE_ROWS
     queue[place, 0] = run.latency_from_ms + plan.latency_ms
     queue[place, 1] = amount
     queue[place, 2] = rule
@@ -221,7 +230,7 @@ def perform(
     buffer, ratio, deficit = run.min_buffer, run.max_ratio, run.deficit
     close_stretch(tape, run)
     settle_exposure(tape, run)
-    status = do_action(tape, plan, desk.book, run, desk.queue, verb, amount, target, base, mark, rule)
+    status = do_action(tape, plan, desk.book, run, desk.tray.queue, verb, amount, target, base, mark, rule)
     record_action(desk.book, run, verb, amount, target, mark, status, rule)
     if status != DONE:
         run.stretch_low = low
@@ -235,19 +244,25 @@ def perform(
     return True
 
 
-@inner
+@inlined
 def call_rule(tape: Market, plan: Plan, desk: Desk, run: Run, wake: int, base: int, mark: int) -> bool:
     """Call the rule of a wake and do what it asks; tell whether it acted."""
     rule = plan.wake_rule[wake]
-    s = desk.state[0]
-    fill_state(tape, run, s, rule, plan.wake_index[wake], mark)
-    for k in range(desk.memory.shape[1]):
-        s.memory[k] = desk.memory[rule, k]
+    s = desk.state
+    parts = plan.parts_read[rule]
+    if parts & (MARGINS | RATIOS):
+        fill_margins(tape, run, s, mark, bool(parts & MARGINS))
+    if parts & FACTS:
+        fill_facts(tape, run, s, rule, plan.wake_index[wake], mark)
+    if parts & MEMORY:
+        for k in range(MEMORY_SIZE):
+            s.memory[k] = desk.tray.memory[rule, k]
     if plan.feed:
         tell(plan, desk, run, s, rule)
-    wish = desk.rules[rule](s, desk.params[rule])
-    for k in range(desk.memory.shape[1]):
-        desk.memory[rule, k] = s.memory[k]
+    wish = desk.rules[rule](s, desk.tray.params[rule])
+    if parts & MEMORY:
+        for k in range(MEMORY_SIZE):
+            desk.tray.memory[rule, k] = s.memory[k]
     if wish[0] == V_HOLD or not perform(tape, plan, desk, run, wish, base, mark, rule):
         return False
     run.rule_actions[rule] += 1

@@ -55,6 +55,22 @@ def scale_floor(whole: int, rest: int, rate: int) -> int:
 
 
 @jit
+def rated(a: int, b: int, rate: int, up: bool) -> int:
+    """Give floor(a b rate / 1e16), or its ceil.
+
+    Under 1e18 a guess in floats is off by less than 800, so that what it leaves fits in 63 bits: where the products
+    wrap around, their difference is right all the same.
+    """
+    about = float(a) * float(b) * (float(rate) * 1e-16)
+    if about < 1e18:
+        guess = int(about)
+        rest = int(a) * int(b) * int(rate) - guess * E16
+        return guess + (rest + (E16 - 1 if up else 0)) // E16
+    whole, rest = split_product(a, b)
+    return scale_ceil(whole, rest, rate) if up else scale_floor(whole, rest, rate)
+
+
+@jit
 def ratio_ceil(whole: int, rest: int, numerator: int, denominator: int) -> int:
     """Give ceil((whole + rest / 1e8) numerator / denominator), for a numerator and denominator under 1e6."""
     quotient = whole // denominator

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from backtest.engine import cells as at
 from backtest.engine.compile import inlined, inner
 from backtest.engine.distance import is_distance, moved
-from backtest.engine.glance import UNIT, about_tier, rounding
+from backtest.engine.glance import UNIT, about_tier, initial_of, maintenance_of, profit_of, rounding
 from backtest.engine.margin import PPM, RATIO_PPM_MAX
 from backtest.engine.plan import INT64_MIN, LIQ_BPS_BELOW
 
@@ -61,10 +61,10 @@ def lines(tape: Market, run: Run, price: int, wallet: float) -> tuple[Range, Lin
     high = notional * REACH
     if k < tape.tiers[run.table, 0].count - 1:
         high = min(high, float(row.cap_e8) * (1.0 - 1e-12) - 1.0)
-    side, reserve = float(run.side), float(run.fee_reserve)
-    equity = wallet - side * float(run.cost), side
-    maintenance = reserve - float(row.deduction_e8), float(row.rate_e8) * UNIT
-    return (low, high), equity, maintenance, (reserve, 100.0 / float(run.leverage_e2))
+    rate, leverage, reserve = float(row.rate_e8), float(run.leverage_e2), float(run.fee_reserve)
+    equity = wallet + profit_of(run.side, 0.0, float(run.cost)), float(run.side)
+    maintenance = maintenance_of(0.0, rate, float(row.deduction_e8), reserve), rate * UNIT
+    return (low, high), equity, maintenance, (initial_of(0.0, leverage, reserve), 100.0 / leverage)
 
 
 @inlined
@@ -90,7 +90,7 @@ def smaller_wallet(run: Run, price: int) -> int:
 
 
 @inner
-def distant(tape: Market, plan: Plan, run: Run, price: int, within: Range) -> Range:
+def distant(tape: Market, plan: Plan, run: Run, price: int, wallet: float, within: Range) -> Range:
     """Give the part of a range of notionals in which no threshold on the distance to liquidation holds.
 
     The moved mark has a tier of its own. Where the marks of that tier lie before they are moved says the inverse of
@@ -102,7 +102,7 @@ def distant(tape: Market, plan: Plan, run: Run, price: int, within: Range) -> Ra
         far = moved(plan, run, wake, price) if is_distance(plan, wake) else -1
         if far < 0:
             continue
-        reach, equity, maintenance, _ = lines(tape, run, far, float(run.clear_wallet))
+        reach, equity, maintenance, _ = lines(tape, run, far, wallet)
         first, last = positive(reach, minus(equity, 1.0, maintenance), 4.0 * rounding(run, reach[1]))
         by_share = plan.wake_kind[wake] == LIQ_BPS_BELOW
         factor = 1.0 - side * float(plan.wake_value[wake]) * UNIT if by_share else 1.0
@@ -113,10 +113,11 @@ def distant(tape: Market, plan: Plan, run: Run, price: int, within: Range) -> Ra
 
 
 @inner
-def renew_clear_band(tape: Market, plan: Plan, run: Run, price: int) -> None:
-    """Find the marks around one at which neither the predicate nor any threshold holds."""
-    run.clear_wallet = smaller_wallet(run, price)
-    within, equity, maintenance, initial = lines(tape, run, price, float(run.clear_wallet))
+def draw_clear_band(tape: Market, plan: Plan, run: Run, price: int, wallet: int) -> None:
+    """Find the marks around one at which, with a wallet or more, neither the predicate nor any threshold holds."""
+    run.clear_wallet = wallet
+    within, equity, maintenance, initial = lines(tape, run, price, float(wallet))
+    run.drawn_low, run.drawn_high = marks(run, within)
     off = 4.0 * rounding(run, within[1])
     headroom = minus(equity, 1.0, maintenance)
     if plan.liquidate:
@@ -131,8 +132,14 @@ def renew_clear_band(tape: Market, plan: Plan, run: Run, price: int) -> None:
         within = positive(within, equity, off)
         within = positive(within, minus((limit * equity[0], limit * equity[1]), 1.0, maintenance), off * (1.0 + limit))
     if plan.distance:
-        within = distant(tape, plan, run, price, within)
+        within = distant(tape, plan, run, price, float(wallet), within)
     run.clear_low, run.clear_high = marks(run, within)
+
+
+@inlined
+def renew_clear_band(tape: Market, plan: Plan, run: Run, price: int) -> None:
+    """Find a clear band around a mark that lasts while the wallet shrinks a little."""
+    draw_clear_band(tape, plan, run, price, smaller_wallet(run, price))
 
 
 @inner

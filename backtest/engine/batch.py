@@ -13,8 +13,7 @@ from typing import Any, Literal, TypeVar, get_args
 import numpy as np
 import numpy.typing as npt
 
-from backtest.engine import cells as at
-from backtest.engine.actions import Desk
+from backtest.engine.actions import TRAY, Desk
 from backtest.engine.compiled import Rules
 from backtest.engine.feed import NO_FEED
 from backtest.engine.ledger import ACTION_ROW, FILL_ROW, TRANSFER_ROW, Book
@@ -22,12 +21,11 @@ from backtest.engine.market import Market
 from backtest.engine.plan import NONE, OUTCOME_ROW, PLAN, SCRIPT_ROW
 from backtest.engine.pool.forms import PoolBook
 from backtest.engine.replay import blank_runs, replay
-from backtest.engine.state import MEMORY_SIZE, blank_state
+from backtest.engine.state import blank_state
 from backtest.errors import InvariantError
 
 Rows = npt.NDArray[np.void]
 CHUNK_RUNS = 16_384  # a call costs some milliseconds for handing over the rules
-QUEUE_ROWS = 4096
 BOOK_ROWS_MAX = 1 << 28
 AnyBook = TypeVar("AnyBook", Book, PoolBook)
 Keep = Literal["liquidated", "actions", "all"]
@@ -69,7 +67,7 @@ class Terms:
         plan["wake_count"], plan["no_rule"] = count, -1
         for name in ("wake_rule", "wake_index", "wake_kind", "wake_value"):
             plan[name][:count] = getattr(rules, name)
-        plan["cooldown_ms"] = rules.cooldown_ms
+        plan["cooldown_ms"], plan["parts_read"] = rules.cooldown_ms, rules.parts_read
         return plan
 
 
@@ -120,7 +118,7 @@ def replay_batch(
     keep: Keep = "liquidated",
     record: bool = True,
     progress: Callable[[int], None] | None = None,
-    book_rows: int = 1 << 20,
+    book_rows: int = 1 << 22,
 ) -> Batch:
     """Replay entries (records of `plan.ENTRY`) over a market and keep rows as `keep` says.
 
@@ -129,17 +127,16 @@ def replay_batch(
     if not len(market.bars):
         raise InvariantError.at("replay", "the tape has no bar")
     outcomes = np.zeros(len(entries), OUTCOME_ROW)
-    memory = np.zeros((at.RULES_MAX, MEMORY_SIZE))
-    queue = np.zeros((QUEUE_ROWS, 3), np.int64)
-    state = blank_state()
+    tray = np.zeros(1, TRAY)[0]
+    tray["params"] = rules.params
     runs = blank_runs()
     agenda, plan = agenda_of(plan, rules, script)
     book = _book(book_rows, int(record))  # pages that nothing is written to cost nothing
     first = 0
     while first < len(entries):
         last = min(first + CHUNK_RUNS, len(entries))
-        desk = Desk(book, queue, rules.functions, rules.params, state, memory, agenda, runs)
-        done = replay(market, plan, desk, entries, outcomes, first, last, KEEP.index(keep))
+        desk = Desk(book, rules.functions, blank_state()[0], tray, agenda)
+        done = replay(market, plan, desk, runs, entries, outcomes, first, last, KEEP.index(keep))
         if done < last:
             book = larger_book(book, _book, done)
         if progress is not None and done > first:

@@ -9,6 +9,8 @@ import numpy as np
 MARGIN, FREE, RESERVE, TRANSIT, WORLD, MARKET, FEES, FUNDING, INSURANCE = range(9)
 RULES_MAX = 8
 WAKES_MAX = 32
+PARAMS_MAX = 16  # of one rule
+QUEUE_ROWS = 4096  # transfers on their way at once
 
 _FIELDS = [
     "qty",
@@ -55,6 +57,8 @@ _FIELDS = [
     "clear_low",
     "clear_high",
     "clear_wallet",
+    "drawn_low",
+    "drawn_high",
     "known_low",
     "known_high",
     "known_wallet",
@@ -90,6 +94,7 @@ _FIELDS = [
 # What the less obvious ones hold:
 #   stretch_low, stretch_high    least and largest mark seen since the state last changed; -1: none yet
 #   clear_*, known_*             bands of the mark, each with the least wallet for which it holds: see band.py
+#   drawn_low, drawn_high        marks of the tier in which the clear band was drawn
 #   count_bound                  bars before this one have had the present quantity
 #   before_path_high, _low       notional-hours at the start of a path, in case the run ends on it
 #   rule_fills                   fills of rules and scripts so far

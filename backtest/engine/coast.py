@@ -6,12 +6,18 @@ from typing import TYPE_CHECKING
 
 from backtest.engine import cells as at
 from backtest.engine.arithmetic import INT64_MAX
-from backtest.engine.band import is_in_clear_band, is_in_known_band, renew_clear_band, renew_known_band
+from backtest.engine.band import (
+    draw_clear_band,
+    is_in_clear_band,
+    is_in_known_band,
+    renew_clear_band,
+    renew_known_band,
+)
 from backtest.engine.compile import inlined, inner
 from backtest.engine.exposure import add_opens
 from backtest.engine.glance import is_clear_at_a_glance, note_extremes
 from backtest.engine.liquidation import end_breach
-from backtest.engine.opening import enter_segment
+from backtest.engine.opening import enter_segment, funding_of, pay_funding
 from backtest.engine.path import see
 from backtest.engine.plan import NONE
 from backtest.schema import BLOCK_BARS
@@ -24,8 +30,20 @@ if TYPE_CHECKING:
 
 @inlined
 def is_clear(tape: Market, plan: Plan, run: Run, low: int, high: int) -> bool:
-    """Tell whether certainly nothing happens between two marks."""
-    return is_in_clear_band(run, low, high) or is_clear_at_a_glance(tape, plan, run, low, high)
+    """Tell whether certainly nothing happens between two marks.
+
+    Outside a band that lasts, the one of the present wallet reaches further; outside the tier it was drawn in, a glance
+    says more.
+    """
+    if is_in_clear_band(run, low, high):
+        return True
+    if run.clear_wallet != run.balance[at.MARGIN]:
+        draw_clear_band(tape, plan, run, low, run.balance[at.MARGIN])
+        if is_in_clear_band(run, low, high):
+            return True
+    if run.drawn_low <= low and high <= run.drawn_high:
+        return False
+    return is_clear_at_a_glance(tape, plan, run, low, high)
 
 
 @inlined
@@ -60,10 +78,42 @@ def coast(tape: Market, plan: Plan, desk: Desk, run: Run, bar: int, due: int) ->
             return bar
         run.counted_to = stop
         end_breach(run)
-        bar = stop
+        bar = glide(tape, desk, run, due)
         if bar == due:
             return bar
     return bar
+
+
+@inlined
+def glide(tape: Market, desk: Desk, run: Run, due: int) -> int:
+    """Pass the segments after one just passed that lie in both bands whole: all that happens in them is funding."""
+    low, high = max(run.clear_low, run.known_low), min(run.clear_high, run.known_high)
+    least_wallet = max(run.clear_wallet, run.known_wallet)
+    while run.segment + 2 < len(tape.segments):
+        segment, stop = tape.segments[run.segment + 1], tape.segments[run.segment + 2].start
+        if stop > due or segment.low_e8 < low or segment.high_e8 > high:
+            break
+        if segment.table != run.table or segment.taker_e8 != run.taker:
+            break
+        amount = funding_of(tape, run, run.segment + 1)
+        if run.balance[at.MARGIN] - amount < least_wallet:
+            break
+        run.time_ms = segment.time_ms
+        pay_funding(desk, run, amount)
+        add_opens(run, segment.open_sum_e8)
+        run.counted_to = stop
+        run.segment += 1
+    return run.counted_to
+
+
+@inlined
+def passes(tape: Market, run: Run, bar: int) -> bool:
+    """Pass one bar if it lies in the clear band; it is seen."""
+    low, high = tape.bars[bar].mark_low_e8, tape.bars[bar].mark_high_e8
+    if not is_in_clear_band(run, low, high):
+        return False
+    see(run, low, high)
+    return True
 
 
 @inner

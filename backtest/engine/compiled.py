@@ -29,6 +29,7 @@ from backtest.engine import cells as at
 from backtest.engine import rules as api
 from backtest.engine.compile import MODE, cache_dir, jit
 from backtest.engine.feed import NO_FEED, Feed, Outside, lay_out
+from backtest.engine.parts import parts_read
 from backtest.engine.plan import (
     BEFORE_EVENT,
     DATED,
@@ -46,7 +47,6 @@ from backtest.errors import Problem, RuleError
 from backtest.schema import TARGETS, VERBS
 from backtest.units import E8, HOUR_MS, float_to_e8
 
-PARAMS_MAX = 16
 BPS = 10_000
 DISTANCE_MAX = 10_000  # under the mark itself, and more true ranges than anyone means
 REASON_LENGTH = 200  # of what the compiler says
@@ -203,6 +203,7 @@ class Rules:
     wake_kind: npt.NDArray[np.int64]
     wake_value: npt.NDArray[np.int64]
     cooldown_ms: npt.NDArray[np.int64]
+    parts_read: npt.NDArray[np.int64]
     names: tuple[tuple[str, dict[str, float | bool]], ...] = ()  # of each rule, with its values
     sources: tuple[str, ...] = ()  # of each rule
     wake_name: tuple[str, ...] = ()  # the signal or kind of event of each wake
@@ -258,12 +259,12 @@ def prepare(uses: Sequence[tuple[Rule, dict[str, float | bool], int]]) -> Rules:
     if len(uses) > at.RULES_MAX:
         raise RuleError.at("strategy", f"{len(uses)} rules", f"at most {at.RULES_MAX} rules in one strategy")
     functions: list[Callable[[Any, Any], Wish]] = [HOLD_RULE] * at.RULES_MAX
-    params = np.zeros((at.RULES_MAX, PARAMS_MAX))
-    cooldown = np.zeros(at.RULES_MAX, np.int64)
+    params = np.zeros((at.RULES_MAX, at.PARAMS_MAX))
+    cooldown, parts = np.zeros((2, at.RULES_MAX), np.int64)
     wakes: list[tuple[int, int, int, int]] = []
     for i, (rule, values, cooldown_ms) in enumerate(uses):
         functions[i] = compile_rule(rule)
-        cooldown[i] = cooldown_ms
+        cooldown[i], parts[i] = cooldown_ms, parts_read(rule)
         for k, name in enumerate(rule.params):
             params[i, k] = float(values[name])
         for k, wake in enumerate(rule.wakes):
@@ -285,6 +286,7 @@ def prepare(uses: Sequence[tuple[Rule, dict[str, float | bool], int]]) -> Rules:
         columns[2],
         columns[3],
         cooldown,
+        parts,
         named,
         sources,
         names,
@@ -326,7 +328,7 @@ def check_rule(rule: Rule, values: dict[str, float | bool]) -> None:
 
     Raises RuleError, before any replay.
     """
-    params = np.zeros(PARAMS_MAX)
+    params = np.zeros(at.PARAMS_MAX)
     for k, name in enumerate(rule.params):
         params[k] = float(values[name])
     function, plain = compile_rule(rule), plain_rule(rule)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from backtest.engine import cells as at
 from backtest.engine.compile import inlined, inner
 from backtest.engine.distance import is_distance, moved
-from backtest.engine.margin import RATIO_PPM_MAX, buffer_ppm, ratio_ppm
+from backtest.engine.margin import PPM, RATIO_PPM_MAX, buffer_ppm, ratio_ppm
 from backtest.engine.plan import BUFFER_BELOW, INT64_MIN, MARGIN_RATIO_ABOVE
 from backtest.engine.position import measure_at
 from backtest.venues.margin import Arithmetic, margin_formulas
@@ -53,7 +53,7 @@ _FORMULAS = margin_formulas(
     Arithmetic(one=100.0, product=_times, down=_same, up=_same, times_up=_times, share_up=_share, charge_up=_charge),
     inlined,
 )
-_profit, _maintenance, _initial = _FORMULAS.profit, _FORMULAS.maintenance, _FORMULAS.initial
+profit_of, maintenance_of, initial_of = _FORMULAS.profit, _FORMULAS.maintenance, _FORMULAS.initial
 
 
 @inlined
@@ -78,9 +78,9 @@ def glance(tape: Market, run: Run, price: int) -> Glance:
     below = notional - float(tape.tiers[run.table, k - 1].cap_e8) if k > 0 else notional
     reserve = float(run.fee_reserve)
     return (
-        float(run.balance[at.MARGIN]) + _profit(run.side, notional, float(run.cost)),
-        _maintenance(notional, float(row.rate_e8), float(row.deduction_e8), reserve),
-        _initial(notional, float(run.leverage_e2), reserve),
+        float(run.balance[at.MARGIN]) + profit_of(run.side, notional, float(run.cost)),
+        maintenance_of(notional, float(row.rate_e8), float(row.deduction_e8), reserve),
+        initial_of(notional, float(run.leverage_e2), reserve),
         notional,
         min(below, abs(float(row.cap_e8) - notional)),
     )
@@ -148,22 +148,18 @@ def is_far(tape: Market, plan: Plan, run: Run, low: int, high: int) -> bool:
 
 
 @inner
-def zero_between(tape: Market, plan: Plan, run: Run, condition: int, start: int, end: int) -> tuple[float, float]:
-    """Guess where a condition turns on a way inside one tier: the notional, and how far the guess may be off.
+def zero_between(tape: Market, plan: Plan, run: Run, condition: int, start: int, end: int) -> float:
+    """Guess the notional at which a condition turns on a way inside one tier: the zero of the line through both ends.
 
-    The zero of the line through both ends; the reach is what the exact figures round by. The caller tries both sides
-    of the guess, so a wrong one costs time only. A condition that may flicker gets none (reach 0).
+    A wrong guess costs the caller time only. A condition that may flicker gets none (0).
     """
     if condition >= 0 and flickers(plan, condition):
-        return 0.0, 0.0
+        return 0.0
     first = gauge(tape, plan, run, condition, start)[0]
     second = gauge(tape, plan, run, condition, end)[0]
     if first <= 0.0 or second >= 0.0:
-        return 0.0, 0.0
-    unit = float(run.qty) * UNIT
-    way = float(end - start) * unit
-    guess = float(start) * unit + way * (first / (first - second))
-    return guess, (4.0 + 1e-15 * (guess + float(run.cost))) * (abs(way) / (first - second)) + 1.0
+        return 0.0
+    return float(run.qty) * UNIT * (float(start) + float(end - start) * (first / (first - second)))
 
 
 @inner
@@ -215,21 +211,21 @@ def note_if_worse(tape: Market, run: Run, price: int, seen: Glance, off: float) 
     headroom = equity - maintenance
     room = initial - maintenance
     off *= 4.0
-    if (
-        off - headroom > float(run.deficit)
-        or (room > -off and (headroom - off) * 1e6 < float(run.min_buffer + 1) * (room + off))
-        or (maintenance + off) * 1e6 > float(run.max_ratio - 1) * (equity - off)
-    ):
-        note_exactly(tape, run, price)
+    buffer, ratio = float(run.min_buffer), float(run.max_ratio)
+    unsure = off == inf  # at a tier's border
+    thinner = unsure or (room > -off and (headroom - off) * PPM < buffer * room + abs(buffer) * off)
+    higher = unsure or (maintenance + off) * PPM > ratio * (equity - off)
+    if thinner or higher or off - headroom > float(run.deficit):
+        note_exactly(tape, run, price, thinner, higher)
 
 
 @inner
-def note_exactly(tape: Market, run: Run, price: int) -> None:
-    """Measure at a mark and keep what is worse than all before."""
+def note_exactly(tape: Market, run: Run, price: int, thinner: bool, higher: bool) -> None:
+    """Measure at a mark and keep what is worse than all before: buffer and ratio where they may be."""
     equity, maintenance, initial = measure_at(tape, run, price)
     headroom, room = equity - maintenance, initial - maintenance
     run.deficit = max(run.deficit, -headroom)
-    if room > 0:
+    if thinner and room > 0:
         run.min_buffer = min(run.min_buffer, buffer_ppm(headroom, room))
-    if run.max_ratio < RATIO_PPM_MAX:
+    if higher and run.max_ratio < RATIO_PPM_MAX:
         run.max_ratio = max(run.max_ratio, ratio_ppm(equity, maintenance))

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from backtest.engine import cells as at
 from backtest.engine.actions import call_rule, perform
-from backtest.engine.arithmetic import INT64_MAX, scale_ceil, scale_floor, split_product
+from backtest.engine.arithmetic import INT64_MAX, rated
+from backtest.engine.band import is_in_clear_band
 from backtest.engine.compile import inlined, inner
 from backtest.engine.dated import is_dated, note_due, renew_ways
 from backtest.engine.exposure import count_opens, keep_pair, settle_exposure
-from backtest.engine.glance import UNIT
 from backtest.engine.ledger import transfer, transfer_at_once
 from backtest.engine.liquidation import (
     BY_FUNDING,
@@ -59,23 +59,19 @@ def first_bar_at(tape: Market, time_ms: int, start: int) -> int:
 
 
 @inlined
-def pay_funding(tape: Market, desk: Desk, run: Run) -> bool:
-    """Settle the funding of the segment that begins here; tell whether money moved."""
-    rate, mark = tape.segments[run.segment].funding_e8, tape.segments[run.segment].mark_open_e8
-    if rate == 0:
-        return False
+def funding_of(tape: Market, run: Run, segment: int) -> int:
+    """Give the funding that the position pays where a segment begins; negative: it receives."""
+    rate, mark = tape.segments[segment].funding_e8, tape.segments[segment].mark_open_e8
     pays = (rate > 0) == (run.side > 0)
-    about = float(run.qty) * UNIT * float(mark) * (abs(float(rate)) * UNIT)
-    off = 1e-6 + 1e-14 * about
-    amount = int(about)
-    if about - float(amount) > off and about - float(amount) < 1.0 - off:
-        amount += 1 if pays else 0
-    else:
-        whole, rest = split_product(run.qty, mark)
-        amount = scale_ceil(whole, rest, abs(rate)) if pays else scale_floor(whole, rest, abs(rate))
-    debit, credit = (at.MARGIN, at.FUNDING) if pays else (at.FUNDING, at.MARGIN)
-    transfer_at_once(desk.book, run, at.K_FUNDING, debit, credit, amount, at.C_FUNDING, -1)
-    return True
+    amount = rated(run.qty, mark, abs(rate), pays)
+    return amount if pays else -amount
+
+
+@inlined
+def pay_funding(desk: Desk, run: Run, amount: int) -> None:
+    """Book the funding of a segment."""
+    debit, credit = (at.MARGIN, at.FUNDING) if amount > 0 else (at.FUNDING, at.MARGIN)
+    transfer_at_once(desk.book, run, at.K_FUNDING, debit, credit, abs(amount), at.C_FUNDING, -1)
 
 
 @inlined
@@ -83,14 +79,16 @@ def take_arrivals(tape: Market, plan: Plan, desk: Desk, run: Run) -> bool:
     """Add the transfers that have arrived by now; tell whether there were any."""
     arrived = False
     while run.queue_head < run.queue_tail:
-        place = run.queue_head % len(desk.queue)
-        if desk.queue[place, 0] > run.time_ms:
+        place = run.queue_head % at.QUEUE_ROWS
+        if desk.tray.queue[place, 0] > run.time_ms:
             break
         if not arrived:
             close_stretch(tape, run)
         arrived = True
-        amount = desk.queue[place, 1]
-        transfer(desk.book, run, at.K_ADD_MARGIN, at.TRANSIT, at.MARGIN, amount, at.C_ARRIVAL, desk.queue[place, 2])
+        amount = desk.tray.queue[place, 1]
+        transfer(
+            desk.book, run, at.K_ADD_MARGIN, at.TRANSIT, at.MARGIN, amount, at.C_ARRIVAL, desk.tray.queue[place, 2]
+        )
         run.added += amount
         run.queue_head += 1
     return arrived
@@ -111,7 +109,8 @@ def enter_segment(tape: Market, plan: Plan, desk: Desk, run: Run, bar: int) -> N
     if table != run.table or taker != run.taker:
         run.table, run.taker = table, taker
         refresh(plan, run)
-    run.funded = pay_funding(tape, desk, run)
+    run.funded = tape.segments[run.segment].funding_e8 != 0
+    pay_funding(desk, run, funding_of(tape, run, run.segment))
 
 
 @inner
@@ -132,7 +131,7 @@ def open_cause(tape: Market, run: Run, bar: int) -> int:
     return BY_FUNDING
 
 
-@inner
+@inlined
 def wake_at_open(tape: Market, plan: Plan, desk: Desk, run: Run, bar: int, wake: int) -> bool:
     """Call a rule at a bar's open, unless it cools down; make the test if it acted. Tell whether it acted."""
     rule = plan.wake_rule[wake]
@@ -225,17 +224,37 @@ def close_all(tape: Market, plan: Plan, desk: Desk, run: Run, base: int, mark: i
     reduce_position(plan, desk.book, run, run.qty, base, mark, cause == at.C_RULE, cause, plan.no_rule)
 
 
-@inner
-def at_open(tape: Market, plan: Plan, desk: Desk, run: Run, entry: Any, bar: int) -> None:
-    """Do the events of a bar's open, steps 1 to 7; in the entry bar the entry fill has just been made."""
+@inlined
+def at_open(tape: Market, plan: Plan, desk: Desk, run: Run, entry: Any, bar: int, scheduled: bool) -> bool:
+    """Do the events of a bar's open, steps 1 to 7; tell whether anything but a call that does nothing took place.
+
+    In the entry bar the entry fill has just been made. Where nothing is scheduled, all that can happen in the clear
+    band is that rules are called.
+    """
     mark = tape.bars[bar].mark_open_e8
     run.bar = bar
     run.time_ms = tape.bars[bar].time_ms
     run.latency_from_ms = run.time_ms
     run.count_bound = bar
+    eventful = scheduled or not is_in_clear_band(run, mark, mark)
+    arrived = filled = False
+    if eventful:
+        arrived, filled = do_events(tape, plan, desk, run, entry, bar, mark)
+    else:
+        see(run, mark, mark)
+        end_breach(run)
+    eventful |= call_woken(tape, plan, desk, run, bar, arrived, filled)
+    if eventful:
+        end_open(tape, plan, desk, run, bar, mark)
+    return eventful
+
+
+@inner
+def do_events(tape: Market, plan: Plan, desk: Desk, run: Run, entry: Any, bar: int, mark: int) -> tuple[bool, bool]:
+    """Do the steps before the calls of woken rules; tell whether transfers arrived and whether rules filled."""
     if plan.feed:
         renew_ways(plan, desk, run, bar)
-    arrived, filled = False, bar == run.entry_bar
+    arrived = False
     if bar > run.entry_bar:
         if bar == tape.segments[run.segment + 1].start:
             enter_segment(tape, plan, desk, run, bar)
@@ -249,14 +268,38 @@ def at_open(tape: Market, plan: Plan, desk: Desk, run: Run, entry: Any, bar: int
             close_stretch(tape, run)
             close_all(tape, plan, desk, run, tape.bars[bar].trade_open_e8, mark, at.C_EXIT)
             end_run(run, R_HORIZON, run.time_ms)
-        if run.reason == RUNNING:
-            fills = run.rule_fills
-            call_remembered(tape, plan, desk, run, bar)
-            play_script(tape, plan, desk, run, bar, entry.script_stop)
-            filled = run.rule_fills != fills
-    else:
-        play_script(tape, plan, desk, run, bar, entry.script_stop)
-    call_woken(tape, plan, desk, run, bar, arrived, filled)
+    fills = run.rule_fills
+    call_remembered(tape, plan, desk, run, bar)
+    play_script(tape, plan, desk, run, bar, entry.script_stop)
+    return arrived, bar == run.entry_bar or run.rule_fills != fills
+
+
+@inlined
+def call_woken(tape: Market, plan: Plan, desk: Desk, run: Run, bar: int, arrived: bool, filled: bool) -> bool:
+    """Call the rules woken by arrival, funding, fill, clock or the feed at this open, in list order.
+
+    Tells whether any acted, or will be called once it has had its time.
+    """
+    funded = run.entered_bar == bar and run.funded == 1 and bar > run.entry_bar
+    acted = False
+    for wake in range(plan.wake_count):
+        if run.reason != RUNNING:
+            break
+        if plan.wake_kind[wake] < THRESHOLDS:
+            continue
+        dated = plan.wake_kind[wake] >= DATED
+        if is_dated(plan, desk, run, wake) if dated else is_woken(plan, run, wake, funded, arrived, filled):
+            if plan.reaction_ms > 0:
+                remember(plan, run, wake, run.time_ms)
+                acted = True
+            else:
+                acted |= wake_at_open(tape, plan, desk, run, bar, wake)
+    return acted
+
+
+@inner
+def end_open(tape: Market, plan: Plan, desk: Desk, run: Run, bar: int, mark: int) -> None:
+    """Make the last test of a bar's open, and keep what the run is compared by."""
     if plan.feed:
         note_due(plan, desk, run)
     if run.reason == RUNNING and run.qty > 0:
@@ -269,20 +312,3 @@ def at_open(tape: Market, plan: Plan, desk: Desk, run: Run, entry: Any, bar: int
         run.baseline_qty = run.qty
     if bar == run.baseline_exit_bar:
         keep_pair(tape, run, bar)
-
-
-@inlined
-def call_woken(tape: Market, plan: Plan, desk: Desk, run: Run, bar: int, arrived: bool, filled: bool) -> None:
-    """Call the rules woken by arrival, funding, fill, clock or the feed at this open, in list order."""
-    funded = run.entered_bar == bar and run.funded == 1 and bar > run.entry_bar
-    for wake in range(plan.wake_count):
-        if run.reason != RUNNING:
-            return
-        if plan.wake_kind[wake] < THRESHOLDS:
-            continue
-        dated = plan.wake_kind[wake] >= DATED
-        if is_dated(plan, desk, run, wake) if dated else is_woken(plan, run, wake, funded, arrived, filled):
-            if plan.reaction_ms > 0:
-                remember(plan, run, wake, run.time_ms)
-            else:
-                wake_at_open(tape, plan, desk, run, bar, wake)

@@ -33,6 +33,12 @@ def holds(tape: Market, plan: Plan, run: Run, condition: int, price: int) -> boo
     figure, off = gauge(tape, plan, run, condition, price)
     if abs(figure) > off:
         return figure < 0.0
+    return holds_exactly(tape, plan, run, condition, price)
+
+
+@inner
+def holds_exactly(tape: Market, plan: Plan, run: Run, condition: int, price: int) -> bool:
+    """Tell whether a condition holds at a mark price, without a glance: for prices at which it is about to turn."""
     equity, maintenance, initial = measure_at(tape, run, price)
     if condition == LIQUIDATION:
         return equity <= maintenance
@@ -71,10 +77,12 @@ def next_border(tape: Market, run: Run, price: int, end: int) -> int:
     """Give the end of the piece that begins at a price: the nearest tier border on the way, else the way's end."""
     nearest = end
     table = run.table
+    unit = float(run.qty) * UNIT
+    least = (float(min(price, end)) - 2.0) * unit * (1.0 - 1e-12)
+    most = (float(max(price, end)) + 2.0) * unit * (1.0 + 1e-12)
     for k in range(tape.tiers[table, 0].count - 1):
         cap = tape.tiers[table, k].cap_e8
-        where = float(cap) / float(run.qty) * 1e8
-        if not float(min(price, end)) * (1.0 - 1e-12) - 2.0 <= where <= float(max(price, end)) * (1.0 + 1e-12) + 2.0:
+        if not least <= float(cap) <= most:
             continue  # certainly not on the way
         border = mul_div_floor(cap, E8, run.qty)
         if price < border < nearest or nearest < border < price:
@@ -99,47 +107,48 @@ def step_top(qty: int, k: int, start: int) -> int:
 def crossing(tape: Market, plan: Plan, run: Run, condition: int, start: int, end: int) -> int:
     """Give the first price after start at which a condition holds that holds at end and not at start.
 
-    Rising: bisection over the price. Falling: over k = floor(q p); within one k the profit of a long is constant and
-    its maintenance largest at the top, so the first price at which the condition turns is the top of a k. A straight
-    line between the ends says where to look first; what it narrows is decided by the condition itself.
+    Bisection over places that rise along the way. Rising: over the price. Falling: over k = floor(q p), negated; within
+    one k the profit of a long is constant and its maintenance largest at the top, so the first price at which the
+    condition turns is the top of a k, or the end. From a guess the search first goes on in steps that double, until
+    the condition turns.
     """
     if is_distance(plan, condition):
         return first_near(tape, plan, run, condition, start, end)
-    guess, reach = zero_between(tape, plan, run, condition, start, end)
     if end > start:
-        low, high = start, end
-        unit = float(run.qty) * UNIT
-        for near in (int((guess - reach) / unit), int((guess + reach) / unit) + 1):
-            if low < near < high:
-                if holds(tape, plan, run, condition, near):
-                    high = near
-                else:
-                    low = near
-        while high - low > 1:
-            middle = low + (high - low) // 2
-            if holds(tape, plan, run, condition, middle):
-                high = middle
-            else:
-                low = middle
-        return high
-    qty = run.qty
-    false_k, last_k = mul_floor(qty, start), mul_floor(qty, end)
-    true_k = last_k
-    for k in (int(guess + reach) + 1, int(guess - reach)):
-        if true_k < k < false_k:
-            if holds(tape, plan, run, condition, step_top(qty, k, start)):
-                true_k = k
-            else:
-                false_k = k
-    if true_k == last_k and not holds(tape, plan, run, condition, step_top(qty, true_k, start)):
-        return end
-    while false_k - true_k > 1:
-        middle = true_k + (false_k - true_k) // 2
-        if holds(tape, plan, run, condition, step_top(qty, middle, start)):
-            true_k = middle
+        way, free, held = 1, start, end
+    else:
+        way, free, held = -1, -mul_floor(run.qty, start), 1 - mul_floor(run.qty, end)
+    guess, unit = zero_between(tape, plan, run, condition, start, end), float(run.qty) * UNIT
+    if guess > 0.0:
+        place, step = (int(guess / unit), 1 + int(1.0 / unit)) if way > 0 else (-1 - int(guess), 1)
+    else:
+        place, step = (middle_of(free, held, way) if way > 0 else held - 1), 0
+    before = 0
+    while held - free > 1:
+        if not free < place < held:
+            place, step = middle_of(free, held, way), 0
+        if holds_exactly(tape, plan, run, condition, price_at(run, start, way, place)):
+            held, heading = place, -1
         else:
-            false_k = middle
-    return max(end, step_top(qty, true_k, start))
+            free, heading = place, 1
+        if heading * before < 0:
+            step = 0  # it turns in between
+        before = heading
+        place += heading * step
+        step *= 2
+    return held if way > 0 else max(end, price_at(run, start, way, held))
+
+
+@inlined
+def middle_of(free: int, held: int, way: int) -> int:
+    """Give the place in the middle of two, halves rounded down in prices or k."""
+    return way * ((way * free + way * held) // 2)
+
+
+@inlined
+def price_at(run: Run, start: int, way: int, place: int) -> int:
+    """Give the price of a place of `crossing`."""
+    return place if way > 0 else step_top(run.qty, -place, start)
 
 
 @inlined

@@ -93,6 +93,7 @@ PLAN = np.dtype(
             ("wake_rows", "i8", (WAKES_MAX, 2)),  # first row in the feed and the one after the last
             ("slot_rows", "i8", (RULES_MAX, SLOTS, 2)),
             ("cooldown_ms", "i8", (RULES_MAX,)),
+            ("parts_read", "i8", (RULES_MAX,)),  # bits of engine/parts.py
         ],
     )
 )

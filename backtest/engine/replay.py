@@ -21,7 +21,7 @@ import numpy as np
 from backtest.engine import cells as at
 from backtest.engine.actions import leverage_allowed
 from backtest.engine.arithmetic import INT64_MAX, mul_ceil, mul_div_floor, mul_floor
-from backtest.engine.coast import coast, first_not_clear
+from backtest.engine.coast import coast, first_not_clear, passes
 from backtest.engine.compile import inlined, inner, jit
 from backtest.engine.dated import begin_feed
 from backtest.engine.exposure import hours_e2
@@ -47,8 +47,11 @@ GAP, CAP, SMALL, NO_STEP = range(4)
 
 @inlined
 def next_due(tape: Market, plan: Plan, desk: Desk, run: Run, entry: Any, bar: int) -> int:
-    """Give the first bar, from this one on, at whose open something is scheduled beside tier change and funding."""
-    if plan.every_bar or (run.pending and plan.reaction_ms == 0):
+    """Give the first bar, from this one on, at whose open something is scheduled.
+
+    Beside tier change, funding and the calls of rules on every bar.
+    """
+    if run.pending and plan.reaction_ms == 0:
         return bar
     due = min(entry.exit_bar, run.feed_due)
     if run.pending:
@@ -59,7 +62,7 @@ def next_due(tape: Market, plan: Plan, desk: Desk, run: Run, entry: Any, bar: in
     if plan.on_funding:
         due = min(due, tape.segments[run.segment + 1].start)
     if run.queue_head < run.queue_tail:
-        due = min(due, first_bar_at(tape, desk.queue[run.queue_head % len(desk.queue), 0], bar))
+        due = min(due, first_bar_at(tape, desk.tray.queue[run.queue_head % at.QUEUE_ROWS, 0], bar))
     if run.script_at < entry.script_stop:
         due = min(due, run.entry_bar + desk.agenda[run.script_at].bars)
     for wake in range(plan.wake_count):
@@ -73,18 +76,22 @@ def advance(tape: Market, plan: Plan, desk: Desk, run: Run, entry: Any) -> None:
     """Carry a run from its entry fill to its end."""
     bars = len(tape.bars)
     bar = due = run.entry_bar
-    opened = False
+    opened = suspect = False  # a suspect bar was looked at and is not clear: neither its open nor its path is skipped
     while run.reason == RUNNING:
         if not opened and bar == bars:
             end_of_data(tape, plan, desk, run)
             return
-        if opened or bar != due:
+        if not suspect and (opened or (bar != due and not plan.every_bar)):
             if not opened and plan.skip and bar == tape.segments[run.segment + 1].start:
                 bar = coast(tape, plan, desk, run, bar, due)
                 if bar == tape.segments[run.segment + 1].start:
                     continue
-            limit = min(tape.segments[run.segment + 1].start, due)
-            clear_to = first_not_clear(tape, plan, run, bar, limit) if plan.skip and bar < limit else bar
+            limit = bar + 1 if plan.every_bar else min(tape.segments[run.segment + 1].start, due)
+            clear_to = bar
+            if plan.skip and bar < limit:
+                alone = bar + 1 == limit and passes(tape, run, bar)
+                clear_to = limit if alone else first_not_clear(tape, plan, run, bar, limit)
+            suspect = clear_to < limit
             if clear_to > bar:
                 end_breach(run)
                 bar = clear_to
@@ -92,11 +99,14 @@ def advance(tape: Market, plan: Plan, desk: Desk, run: Run, entry: Any) -> None:
                 continue
         if opened:
             walk(tape, plan, desk, run, bar)
+            stirred, suspect = True, False
             bar += 1
         else:
-            at_open(tape, plan, desk, run, entry, bar)
+            scheduled = bar == due or bar == tape.segments[run.segment + 1].start
+            stirred = at_open(tape, plan, desk, run, entry, bar, scheduled)
         opened = not opened
-        due = next_due(tape, plan, desk, run, entry, bar + opened)
+        if stirred:
+            due = next_due(tape, plan, desk, run, entry, bar + opened)
 
 
 @inner
@@ -242,17 +252,20 @@ def blank_runs() -> Any:
 
 
 @jit
-def replay(tape: Market, plan: Plan, desk: Desk, entries: Any, outcomes: Any, first: int, last: int, keep: int) -> int:
+def replay(
+    tape: Market, plan: Plan, desk: Desk, runs: Any, entries: Any, outcomes: Any, first: int, last: int, keep: int
+) -> int:
     """Replay the runs [first, last); give the first run whose rows did not fit in the book.
 
+    `runs` are the states of `blank_runs`: the one in use and a blank one.
     The cursor is set back over the rows of a run that was not liquidated, as far as `batch.KEEP` says.
     """
-    run = desk.runs[0]
+    run = runs[0]
     cursor = desk.book.cursor
     for index in range(first, last):
         before = cursor[0], cursor[1], cursor[2]
-        desk.runs[0] = desk.runs[1]
-        desk.memory[:] = 0.0
+        runs[0] = runs[1]
+        desk.tray.memory[:] = 0.0
         run.index = index
         entry, row = entries[index], outcomes[index]
         row["refusal"] = row["qty_at_baseline_liquidation_e8"] = NONE

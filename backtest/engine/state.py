@@ -82,9 +82,23 @@ def natural(value_e8: int) -> float:
 
 
 @inlined
-def fill_state(tape: Market, run: Run, s: Any, rule: int, wake: int, mark: int) -> None:
-    """Write the present of a run into a rule's record."""
+def fill_margins(tape: Market, run: Run, s: Any, mark: int, in_quote: bool) -> None:
+    """Write the ratios of a run's margins at a mark into a rule's record, and the margins themselves in quote."""
     equity, maintenance, initial = measure_at(tape, run, mark)
+    room = initial - maintenance
+    s.buffer = float(equity - maintenance) / float(room) if room > 0 else np.nan
+    s.margin_ratio = float(maintenance) / float(equity) if equity > 0 else np.inf
+    if in_quote:
+        s.unrealized_pnl = natural(equity - run.balance[at.MARGIN])
+        s.equity = natural(equity)
+        s.initial_margin = natural(initial)
+        s.maintenance_margin = natural(maintenance)
+        s.headroom = natural(equity - maintenance)
+
+
+@inlined
+def fill_facts(tape: Market, run: Run, s: Any, rule: int, wake: int, mark: int) -> None:
+    """Write the other numbers of the present of a run into a rule's record."""
     s.mark_price = natural(mark)
     s.entry_price = float(run.cost) / float(run.qty)
     s.qty = natural(run.qty)
@@ -92,14 +106,6 @@ def fill_state(tape: Market, run: Run, s: Any, rule: int, wake: int, mark: int) 
     s.side = float(run.side)
     s.leverage = float(run.leverage_e2) / 100.0
     s.wallet = natural(run.balance[at.MARGIN])
-    s.unrealized_pnl = natural(equity - run.balance[at.MARGIN])
-    s.equity = natural(equity)
-    s.initial_margin = natural(initial)
-    s.maintenance_margin = natural(maintenance)
-    s.margin_ratio = float(maintenance) / float(equity) if equity > 0 else np.inf
-    s.headroom = natural(equity - maintenance)
-    room = initial - maintenance
-    s.buffer = float(equity - maintenance) / float(room) if room > 0 else np.nan
     s.notional = natural(fill_value(run.qty, mark, False))
     s.free = natural(run.balance[at.FREE])
     s.reserve = natural(run.balance[at.RESERVE])

@@ -196,7 +196,7 @@ def try_rule(rule: Rule) -> None:
 
 def _wrong_params(rule: Rule) -> Iterator[Problem]:
     """List parameters that are too many, or whose default is outside their limits."""
-    from backtest.engine.compiled import PARAMS_MAX
+    from backtest.engine.cells import PARAMS_MAX
 
     place = _place(rule)
     if len(rule.params) > PARAMS_MAX:

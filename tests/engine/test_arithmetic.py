@@ -78,6 +78,26 @@ def test_a_product_of_three_is_rounded_once(pair: tuple[int, int], rate: int) ->
 
 
 @settings(max_examples=400, deadline=None)
+@given(products(), st.integers(0, E8))
+def test_a_rated_product_is_rounded_once_although_it_wraps_around(pair: tuple[int, int], rate: int) -> None:
+    exact = pair[0] * pair[1] * rate
+    assert a.rated(*pair, rate, False) == exact // E16
+    assert a.rated(*pair, rate, True) == -(-exact // E16)
+
+
+@pytest.mark.parametrize("below", [10**9, 10**17, 10**18, 9 * 10**18])
+def test_a_rated_product_is_right_to_the_last_unit_at_any_size(below: int) -> None:
+    draw = Random(below)
+    for _ in range(20_000):
+        rate, amount = draw.randrange(1, E8), draw.randrange(1, below)
+        x = draw.randrange(1, 9 * 10**18)
+        y = min((amount * E16 + draw.choice((-1, 0, 1, E8))) // (x * rate), RANGE * E8 // x)
+        exact = x * y * rate
+        assert a.rated(x, y, rate, False) == exact // E16
+        assert a.rated(x, y, rate, True) == -(-exact // E16)
+
+
+@settings(max_examples=400, deadline=None)
 @given(products(), st.integers(100, 15_000))
 def test_initial_margin_is_rounded_once(pair: tuple[int, int], leverage_e2: int) -> None:
     whole, rest = divmod(pair[0] * pair[1], E8)

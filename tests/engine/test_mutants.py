@@ -157,8 +157,8 @@ MUTANTS = (
     Mutant(
         "a bar's high not looked at",
         "coast.py",
-        "low, high = tape.bars[bar].mark_low_e8, tape.bars[bar].mark_high_e8",
-        "low, high = tape.bars[bar].mark_low_e8, tape.bars[bar].mark_low_e8",
+        "            low, high = tape.bars[bar].mark_low_e8, tape.bars[bar].mark_high_e8",
+        "            low, high = tape.bars[bar].mark_low_e8, tape.bars[bar].mark_low_e8",
         SKIP,
     ),
     Mutant(
@@ -200,7 +200,7 @@ MUTANTS = (
     Mutant(
         "memory of the run before",
         "replay.py",
-        "        desk.memory[:] = 0.0\n",
+        "        desk.tray.memory[:] = 0.0\n",
         "",
         ORDER,
         worlds=200,
@@ -238,6 +238,21 @@ MUTANTS = (
         "opening.py",
         "run.pending_ms[wake] = from_ms + plan.reaction_ms",
         "run.pending_ms[wake] = from_ms",
+        ORACLE,
+    ),
+    Mutant(
+        "segments are passed whatever funding takes",
+        "coast.py",
+        "        if run.balance[at.MARGIN] - amount < least_wallet:\n            break\n",
+        "",
+        SKIP,
+        300,
+    ),
+    Mutant(
+        "a crossing is found a step early",
+        "path.py",
+        "return held if way > 0 else max(end, price_at(run, start, way, held))",
+        "return free if way > 0 else max(end, price_at(run, start, way, held - 1))",
         ORACLE,
     ),
     Mutant(

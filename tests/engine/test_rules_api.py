@@ -25,8 +25,9 @@ from backtest import (
     rule,
     set_leverage,
 )
+from backtest.engine.cells import PARAMS_MAX
 from backtest.engine.compile import MODE
-from backtest.engine.compiled import PARAMS_MAX, check_rule, compile_rule, prepare, sample_states
+from backtest.engine.compiled import check_rule, compile_rule, prepare, sample_states
 from backtest.engine.plan import WAKE_KINDS
 from backtest.engine.rules import Param, Rule, Wakes
 from backtest.engine.state import STATE_ARRAYS, STATE_FIELDS

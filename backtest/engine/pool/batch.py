@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from backtest.engine import cells as at
-from backtest.engine.batch import CHUNK_RUNS, KEEP, QUEUE_ROWS, Batch, Keep, Rows, Terms, agenda_of, larger_book
+from backtest.engine.batch import CHUNK_RUNS, KEEP, Batch, Keep, Rows, Terms, agenda_of, larger_book
 from backtest.engine.compiled import Rules
 from backtest.engine.ledger import ACTION_ROW
 from backtest.engine.pool.forms import (
@@ -192,7 +192,7 @@ def replay_pool_batch(
     """Replay entries (records of `forms.POOL_ENTRY`) and keep rows as `keep` says; see `engine.batch.replay_batch`."""
     outcomes = np.zeros(len(entries), POOL_OUTCOME)
     memory = np.zeros((at.RULES_MAX, MEMORY_SIZE))
-    queue = np.zeros((QUEUE_ROWS, 3), np.int64)
+    queue = np.zeros((at.QUEUE_ROWS, 3), np.int64)
     state = blank_state()
     agenda, plan = agenda_of(plan, rules, script)
     scratch: Sequence[Any] = [np.zeros(len(market.inverse), np.int64) for _ in range(6)]
