@@ -60,8 +60,9 @@ def begin_feed(plan: Plan, desk: Desk, run: Run) -> None:
 
 
 @inner
-def renew_ways(plan: Plan, desk: Desk, run: Run, bar: int) -> None:
-    """Take the true ranges known at a bar's open; forget the clear band where one has changed."""
+def renew_ways(plan: Plan, desk: Desk, run: Run, bar: int) -> bool:
+    """Take the true ranges known at a bar's open; tell whether one has changed."""
+    renewed = False
     for wake in range(plan.wake_count):
         stop = plan.wake_rows[wake, 1]
         if plan.wake_kind[wake] != LIQ_ATR_BELOW or run.wake_at[wake] == stop:
@@ -69,7 +70,8 @@ def renew_ways(plan: Plan, desk: Desk, run: Run, bar: int) -> None:
         if desk.agenda[run.wake_at[wake]].bars <= bar:
             run.wake_at[wake] = row_after(desk.agenda, run.wake_at[wake], stop, bar)
             run.wake_way[wake] = way_of(plan.wake_value[wake], desk.agenda[run.wake_at[wake] - 1].amount)
-            run.clear_wallet = INT64_MAX
+            renewed = True
+    return renewed
 
 
 @inner

@@ -252,8 +252,8 @@ def at_open(tape: Market, plan: Plan, desk: Desk, run: Run, entry: Any, bar: int
 @inner
 def do_events(tape: Market, plan: Plan, desk: Desk, run: Run, entry: Any, bar: int, mark: int) -> tuple[bool, bool]:
     """Do the steps before the calls of woken rules; tell whether transfers arrived and whether rules filled."""
-    if plan.feed:
-        renew_ways(plan, desk, run, bar)
+    if plan.feed and renew_ways(plan, desk, run, bar):
+        run.clear_wallet = INT64_MAX
     arrived = False
     if bar > run.entry_bar:
         if bar == tape.segments[run.segment + 1].start:

@@ -54,10 +54,11 @@ def set_leverage(leverage: float) -> Wish:
 
 
 def trade(layer: str, share: float) -> Wish:
-    """Add to a hedge, or reduce it (negative), by a share of the core: "opposite", "inverse" or "other".
+    """Add to a hedge, or reduce it (negative), by a share of the core: "opposite", "inverse", "other", or an "asset".
 
     "opposite" is the other side of the same contract in hedge mode, "inverse" the coin-margined contract, "other"
-    another symbol. The study says which hedges it has; `state.layer_share` says how large they are.
+    another symbol; "asset" to "asset4" are valued assets, such as options, whose `size_by` says what a share of 1 is.
+    The study says which of them it has; `state.layer_share` says how large they are.
     """
     return (6, float(share), TARGETS.index(layer))
 

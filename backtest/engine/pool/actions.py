@@ -34,7 +34,7 @@ from backtest.engine.pool.forms import QUOTE
 from backtest.engine.pool.layers import do_trade, leave_reserve
 from backtest.engine.pool.legs import close_leg, cost_of, open_leg, part_up, refresh
 from backtest.engine.pool.state import fill_state
-from backtest.engine.pool.units import close_stretch, figures
+from backtest.engine.pool.units import close_stretch, figures, is_held, wallet_of
 from backtest.engine.pool.values import allows, notional_of
 
 if TYPE_CHECKING:
@@ -94,14 +94,15 @@ def do_increase(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, entry:
     for slot in range(plan.core_count):
         qty = increment(run, entry, slot, share)
         cost = cost_of(market, plan, desk, run, slot, qty)
-        transfer(market, plan, desk, run, at.K_ADD_MARGIN, at.FREE, at.MARGIN, QUOTE, cost, at.C_RULE, rule)
+        wallet = wallet_of(plan.leg_unit[slot])
+        transfer(market, plan, desk, run, at.K_ADD_MARGIN, at.FREE, wallet, QUOTE, cost, at.C_RULE, rule)
         open_leg(market, plan, desk, run, slot, qty, at.C_RULE, rule)
     return DONE
 
 
 @inner
 def do_set_leverage(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, leverage: int) -> int:
-    """Set another leverage of all core legs, if their tiers allow it and equity covers the initial margin at it."""
+    """Set another leverage of all core legs, if tiers allow it and the equity of each unit covers initial margin."""
     leverage_e2 = leverage // 1_000_000
     if leverage_e2 < 100:
         return INVALID_AMOUNT
@@ -111,11 +112,13 @@ def do_set_leverage(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, le
             market, run, instrument, run.qty[slot], desk.marks[instrument], leverage_e2
         ):
             return LEVERAGE_CAP
-    before = run.leverage_e2[0]
+    before, covered = run.leverage_e2[0], True
     lay_leverage(market, plan, run, leverage_e2)
-    equity, _, initial = figures(market, plan, run, 0, desk.marks, False)
+    for unit in range(plan.core_count):
+        equity, _, initial = figures(market, plan, run, unit, desk.marks, False)
+        covered = covered and (initial <= equity or not is_held(plan, run, unit))
     lay_leverage(market, plan, run, before)
-    if initial > equity:
+    if not covered:
         return LEVERAGE_CAP
     close_stretch(market, plan, run)
     lay_leverage(market, plan, run, leverage_e2)
@@ -137,8 +140,14 @@ def lay_leverage(market: PoolMarket, plan: Plan, run: Run, leverage_e2: int) -> 
 def bring(
     market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, amount: int, source: int, cause: int, rule: int
 ) -> None:
-    """Add an amount in quote to the core's wallet; into coin it is a budget, and what an arrival leaves goes free."""
+    """Add an amount in quote to unit 0's wallet; into coin it is a budget, and what an arrival leaves goes free.
+
+    All of it where unit 0 is flat.
+    """
     asset = plan.unit_asset[0]
+    if not is_held(plan, run, 0):
+        transfer(market, plan, desk, run, at.K_RELEASE, source, at.FREE, QUOTE, amount, cause, rule)
+        return
     if asset == QUOTE:
         run.added += amount
         transfer(market, plan, desk, run, at.K_ADD_MARGIN, source, at.MARGIN, QUOTE, amount, cause, rule)
@@ -213,6 +222,8 @@ def do_action(
         return do_trade(market, plan, desk, run, entry, fixed, target, rule)
     if fixed == 0:
         return INVALID_AMOUNT
+    if not is_held(plan, run, 0):
+        return NOT_SUPPORTED
     if verb == V_MOVE_MARGIN and fixed > 0:
         return do_add_margin(market, plan, desk, run, fixed, target, rule)
     if verb == V_MOVE_MARGIN:

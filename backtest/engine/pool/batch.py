@@ -35,7 +35,7 @@ from backtest.engine.pool.forms import (
 from backtest.engine.pool.market import PoolMarket
 from backtest.engine.pool.replay import blank_pool_runs, replay_pools
 from backtest.engine.state import MEMORY_SIZE, blank_state
-from backtest.errors import InvariantError, RuleError
+from backtest.errors import InvariantError
 from backtest.units import E8
 
 
@@ -71,13 +71,17 @@ class AssetTerms:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """The legs of a run: instruments 0 to `core_count` - 1 are the core's, the last ones the valued assets."""
+    """The legs of a run: instruments 0 to `core_count` - 1 are the core's, the last ones the valued assets.
+
+    `isolated` are the core legs, never the first, that stand in accounts of their own beside the cross pool.
+    """
 
     core_count: int
     layers: tuple[Layer, ...] = ()
     collaterals: tuple[Collateral, ...] = ()
     sync: bool = False
     assets: tuple[AssetTerms, ...] = ()
+    isolated: tuple[int, ...] = ()
 
 
 def pool_plan(terms: Terms, form: Form, market: PoolMarket, rules: Rules, **switches: bool) -> Any:
@@ -91,14 +95,15 @@ def pool_plan(terms: Terms, form: Form, market: PoolMarket, rules: Rules, **swit
     count = form.core_count
     if not 1 <= count <= CORE_MAX or (count > 1 and (not cross or any(inverse[:count]))):
         raise InvariantError.at("pool", f"{count} core legs", "several need cross margin and linear contracts")
+    alone = set(form.isolated)
+    if alone and (not cross or len(alone) < len(form.isolated) or not alone <= set(range(1, count))):
+        what = f"isolated legs {list(form.isolated)} of {count}"
+        raise InvariantError.at("pool", what, "needs cross margin, and each once, but never the first leg")
     if form.collaterals and (not cross or inverse[0]):
         raise InvariantError.at("pool", "collateral", "needs cross margin and linear contracts")
     if len(inverse) > INSTRUMENTS_MAX:
         raise InvariantError.at("pool", f"{len(inverse)} instruments", f"take at most {INSTRUMENTS_MAX}")
     _check_assets(form, market, is_quote_pool=cross and not inverse[0])
-    if rules.has_distance:
-        what = "a rule waits for a distance to liquidation, which a run with several legs has in many directions"
-        raise RuleError.at("strategy", what, "wait for a buffer")
     base = terms.plan(rules, **switches)
     plan = np.zeros(1, POOL_PLAN)[0]
     for name in base.dtype.names:
@@ -111,12 +116,15 @@ def pool_plan(terms: Terms, form: Form, market: PoolMarket, rules: Rules, **swit
         plan["leg_instrument"][slot] = slot
     assets = [instrument + 1 if flag else QUOTE for instrument, flag in enumerate(inverse)]
     plan["unit_asset"][0] = assets[0]
+    plan["isolated_count"] = len(form.isolated)
+    for slot in form.isolated:
+        plan["leg_unit"][slot] = slot
     for layer in form.layers:
         for slot in slots_of(layer.target, count):
             instrument = slot - count if layer.instrument is None else layer.instrument
             plan["leg_instrument"][slot], plan["leg_target"][slot] = instrument, layer.target
             plan["leg_leverage_e2"][slot] = layer.leverage_e2
-            if not cross or assets[instrument] != assets[0]:
+            if not cross or assets[instrument] != assets[0] or slot - count in alone:
                 plan["leg_unit"][slot], plan["unit_asset"][slot] = slot, assets[instrument]
     for a, asset in enumerate(form.assets):
         _lay_asset(plan, a, asset, len(inverse) - len(form.assets) + a)

@@ -130,8 +130,7 @@ def pay_fee(
     fee = mul_ceil(value, run.taker[instrument])
     transfer(market, plan, desk, run, at.K_FEE, wallet, at.FEES, asset, fee, cause, rule)
     run.fees += in_quote(market, instrument, fee, desk.marks[instrument])
-    if wallet == at.MARGIN:
-        run.paid_since_test += fee
+    run.paid_since_test[plan.leg_unit[slot]] += fee
     return fee
 
 

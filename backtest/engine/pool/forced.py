@@ -179,31 +179,40 @@ def end_run(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, reason: in
 
 
 @inner
-def end_breach(run: Run, unit: int) -> None:
-    """A test was false: a breach of the unit that was open ends here, with quantity left."""
-    if (run.breached >> unit) & 1:
-        run.breached -= 1 << unit
-        if unit == 0:
-            run.partial = 1
-    if unit == 0:
-        run.paid_since_test = 0
+def is_breach_left(plan: Plan, run: Run, unit: int) -> bool:
+    """Tell whether forced closes left quantity of what a breach is of: the core legs in its unit, or its layer."""
+    for slot in range(unit, plan.core_count if unit < plan.core_count else plan.slot_count):
+        if run.qty[slot] > 0 and plan.leg_unit[slot] == unit:
+            return True
+    return False
 
 
 @inner
-def price_cause(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run) -> int:
+def end_breach(plan: Plan, run: Run, unit: int) -> None:
+    """A test was false: a breach of the unit that was open ends here, with quantity left."""
+    if (run.breached >> unit) & 1:
+        run.breached -= 1 << unit
+        if unit < plan.core_count:
+            run.partial = 1
+    run.paid_since_test[unit] = 0
+
+
+@inner
+def price_cause(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, unit: int) -> int:
     """Name the cause of a breach by price: the price, or layers without which the core would stand."""
-    equity, maintenance, _ = figures(market, plan, run, 0, desk.marks, True)
+    equity, maintenance, _ = figures(market, plan, run, unit, desk.marks, True)
     return BY_PRICE if equity <= maintenance else BY_HEDGE_MARGIN
 
 
 @inner
-def cause_after_action(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run) -> int:
+def cause_after_action(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, unit: int) -> int:
     """Name the cause of a breach after fills: the fees just paid, unless it would hold without them."""
-    equity, maintenance, _ = figures(market, plan, run, 0, desk.marks, False)
-    if equity + run.paid_since_test > maintenance:
+    paid = run.paid_since_test[unit]
+    equity, maintenance, _ = figures(market, plan, run, unit, desk.marks, False)
+    if equity + paid > maintenance:
         return BY_FEE
-    equity, maintenance, _ = figures(market, plan, run, 0, desk.marks, True)
-    return BY_PRICE if equity + run.paid_since_test <= maintenance else BY_HEDGE_MARGIN
+    equity, maintenance, _ = figures(market, plan, run, unit, desk.marks, True)
+    return BY_PRICE if equity + paid <= maintenance else BY_HEDGE_MARGIN
 
 
 @inner
@@ -212,7 +221,7 @@ def liquidate(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, entry: A
     see(plan, run, desk.marks, desk.marks)
     if not (run.breached >> unit) & 1:
         run.breached += 1 << unit
-        if unit > 0:
+        if unit >= plan.core_count:
             run.layer_liquidations += 1
         else:
             run.breaches += 1
@@ -221,10 +230,11 @@ def liquidate(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, entry: A
                 run.first_liq_mark = desk.marks[plan.leg_instrument[0]]
                 run.first_cause = cause
     forced_close(market, plan, desk, run, entry, unit)
-    if unit > 0 and not is_held(plan, run, unit):
+    run.paid_since_test[unit] = 0
+    if not is_breach_left(plan, run, unit):
         run.breached -= 1 << unit
-    if unit == 0:
-        run.paid_since_test = 0
+        if unit < plan.core_count and is_core_held(plan, run):
+            run.partial = 1
     if not is_core_held(plan, run):
         end_run(market, plan, desk, run, R_LIQUIDATED, at.C_EXIT)
     else:
@@ -240,7 +250,8 @@ def test_after_action(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, 
     for unit in range(plan.slot_count):
         if run.reason == RUNNING and is_held(plan, run, unit):
             if is_liquidated(market, plan, run, unit, desk.marks):
-                cause = cause_after_action(market, plan, desk, run) if unit == 0 else BY_PRICE
+                core = unit < plan.core_count
+                cause = cause_after_action(market, plan, desk, run, unit) if core else BY_PRICE
                 liquidate(market, plan, desk, run, entry, unit, cause)
             else:
-                end_breach(run, unit)
+                end_breach(plan, run, unit)

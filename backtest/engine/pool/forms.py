@@ -1,7 +1,7 @@
 """The records of the pool replay: what is asked, what a run's state is, and the rows it leaves.
 
 A leg has a slot: the core's legs first, then the opposite leg of each, then the inverse layer, the other one, and the
-valued assets. A unit is named by the first slot it may hold: 0 the core's, else that of the layer that stands alone.
+valued assets. A unit is named by the first slot it may hold: 0 the pool's, else that of the leg that stands alone.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ POOL_PLAN = np.dtype(
         np.record,
         [
             # first, so that numba does not take it for a PLAN, whose fields follow
-            *_names("core_count", "slot_count", "instrument_count", "collateral_count", "sync"),
+            *_names("core_count", "slot_count", "instrument_count", "collateral_count", "isolated_count", "sync"),
             *_fields(PLAN),
             ("leg_instrument", "i8", (SLOTS_MAX,)),  # -1: the plan has no such layer
             ("leg_unit", "i8", (SLOTS_MAX,)),
@@ -84,11 +84,18 @@ POOL_RUN = np.dtype(
                 "premium",
             ),
             *_names("clearance", "rule_fills", "latency_from_ms", "actions", "refused", "breaches", "partial"),
-            *_names("first_liq_ms", "first_liq_mark", "first_cause", "layer_liquidations", "paid_since_test"),
+            *_names("first_liq_ms", "first_liq_mark", "first_cause", "layer_liquidations"),
             *_names("min_buffer", "max_ratio", "seen", "counted_to", "count_bound", "sum_high", "sum_low", "on_path"),
             *_names("before_path_high", "before_path_low", "paired_high", "paired_low", "paired_done"),
-            *_names("baseline_qty", "baseline_liq_bar", "baseline_exit_bar", "entered_bar", "funded", "margins"),
-            *_names("old_margins", "old_wallet", "unfunded_wallet"),
+            *_names(
+                "baseline_qty",
+                "baseline_liq_bar",
+                "baseline_exit_bar",
+                "entered_bar",
+                "funded",
+                "margins",
+                "old_margins",
+            ),
             *_names("day", "day_sent", "queue_head", "queue_tail", "script_at", "called", "pending", "bars_visited"),
             *_names("feed_due"),
             *_names("breached", "forced", "spent"),  # bit masks over the units
@@ -100,6 +107,9 @@ POOL_RUN = np.dtype(
             ("old_fee_reserve", "i8", (SLOTS_MAX,)),
             ("old_qty", "i8", (SLOTS_MAX,)),
             ("old_cost", "i8", (SLOTS_MAX,)),
+            ("paid_since_test", "i8", (SLOTS_MAX,)),  # these three of the units
+            ("old_wallet", "i8", (CORE_MAX,)),
+            ("unfunded_wallet", "i8", (CORE_MAX,)),
             ("open_sum", "i8", (CORE_MAX,)),  # mark opens counted and not yet multiplied
             ("entry_mark", "i8", (CORE_MAX,)),
             ("table", "i8", (INSTRUMENTS_MAX,)),
@@ -107,6 +117,8 @@ POOL_RUN = np.dtype(
             ("taker", "i8", (INSTRUMENTS_MAX,)),
             ("low", "i8", (INSTRUMENTS_MAX,)),  # least and largest mark of the present stretch, while `seen`
             ("high", "i8", (INSTRUMENTS_MAX,)),
+            ("lower", "i8", (INSTRUMENTS_MAX,)),  # marks moved by a distance to liquidation, while it is asked for
+            ("upper", "i8", (INSTRUMENTS_MAX,)),
             ("balance", "i8", (INSTRUMENTS_MAX + 1, 9 + SLOTS_MAX)),  # by asset and account
             ("rule_actions", "i8", (at.RULES_MAX,)),
             ("rule_last_ms", "i8", (at.RULES_MAX,)),
@@ -120,10 +132,10 @@ POOL_RUN = np.dtype(
 # What the less obvious ones hold:
 #   entry_qty, forced_qty    of one core leg its quantity, of several their notional
 #   cost                     value of the fills; 0 of a paid asset, whose price has changed hands
-#   paid_since_test          fees out of unit 0's wallet since its last test, in its asset
+#   paid_since_test          fees out of a unit's wallet since its last test, in its asset
 #   margins                  segment whose margins per unit are in force for valued assets
 #   old_*                    what held before the present segment's first open: the cause of a breach
-#   unfunded_wallet          unit 0's wallet there after the settlement of ended assets, before funding
+#   unfunded_wallet          wallets there after the settlement of ended assets, before funding
 #   forced, spent            units forced on this way of the path; those tested again at its end
 
 POOL_TRANSFER = np.dtype(

@@ -201,48 +201,60 @@ def grow_layer(
 def fund_layer(
     market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, entry: Any, share: int, target: int, rule: int
 ) -> int:
-    """Pay what growing a layer costs into its unit; in the core's own unit there must be room for it.
+    """Pay what growing a layer costs into its units, all or nothing; in unit 0 there must be room for it.
 
     A paid asset is bought with money that is posted for it, there too.
     """
-    pooled, shared = 0, False
+    pooled, posted, shared = 0, 0, False
     for slot in range(plan.core_count, plan.slot_count):
         if not is_layer(plan, slot, target):
             continue
         cost = cost_of(market, plan, desk, run, slot, grown(market, plan, desk, run, entry, slot, share))
-        unit = plan.leg_unit[slot]
-        if unit == 0 and plan.leg_form[slot] != BOUGHT:
+        if is_pooled(plan, slot):
             pooled += cost
             shared = True
-            continue
-        status = fund_unit(market, plan, desk, run, unit, cost, rule)
-        if status != DONE:
-            return status
+        elif plan.unit_asset[plan.leg_unit[slot]] != QUOTE:
+            return fund_in_coin(market, plan, desk, run, plan.leg_unit[slot], cost, rule)
+        else:
+            posted += cost
     if shared:
         equity, _, initial = figures(market, plan, run, 0, desk.marks, False)
         if pooled > equity - initial:
             return INSUFFICIENT_MARGIN
-    return DONE
+    status = fetch(plan, run, max(0, posted - run.balance[QUOTE, at.FREE]))
+    if status == DONE:
+        post_costs(market, plan, desk, run, entry, share, target, rule)
+    return status
 
 
 @inner
-def fund_unit(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, unit: int, cost: int, rule: int) -> int:
-    """Post a cost to a unit's wallet: from the free balance as far as it goes, the rest from the reserve."""
-    asset, wallet = plan.unit_asset[unit], wallet_of(unit)
-    free = run.balance[QUOTE, at.FREE]
-    if asset == QUOTE:
-        rest = max(0, cost - free)
-        status = fetch(plan, run, rest)
-        if status != DONE:
-            return status
-        transfer(market, plan, desk, run, at.K_POST, at.FREE, wallet, QUOTE, cost - rest, at.C_RULE, rule)
-        transfer(market, plan, desk, run, at.K_POST, at.RESERVE, wallet, QUOTE, rest, at.C_RULE, rule)
-        return DONE
+def is_pooled(plan: Plan, slot: int) -> bool:
+    """Tell whether a leg stands on the equity that unit 0 has, not on money that is posted for it."""
+    return bool(plan.leg_unit[slot] == 0 and plan.leg_form[slot] != BOUGHT)
+
+
+@inner
+def post_costs(
+    market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, entry: Any, share: int, target: int, rule: int
+) -> None:
+    """Post the cost of each leg to its unit: from the free balance as far as it goes, the rest from the reserve."""
+    for slot in range(plan.core_count, plan.slot_count):
+        if is_layer(plan, slot, target) and not is_pooled(plan, slot):
+            cost = cost_of(market, plan, desk, run, slot, grown(market, plan, desk, run, entry, slot, share))
+            wallet, rest = wallet_of(plan.leg_unit[slot]), max(0, cost - run.balance[QUOTE, at.FREE])
+            transfer(market, plan, desk, run, at.K_POST, at.FREE, wallet, QUOTE, cost - rest, at.C_RULE, rule)
+            transfer(market, plan, desk, run, at.K_POST, at.RESERVE, wallet, QUOTE, rest, at.C_RULE, rule)
+
+
+@inner
+def fund_in_coin(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, unit: int, cost: int, rule: int) -> int:
+    """Buy the coin that a layer costs into its wallet: from the free balance if that holds it all, else the reserve."""
+    asset = plan.unit_asset[unit]
     price = price_of_coin(plan, desk, run, asset - 1, cost)
-    source = at.FREE if free >= price else at.RESERVE
+    source = at.FREE if run.balance[QUOTE, at.FREE] >= price else at.RESERVE
     status = DONE if source == at.FREE else fetch(plan, run, price)
     if status == DONE:
-        buy_coin(market, plan, desk, run, asset - 1, cost, source, wallet, at.C_RULE, rule)
+        buy_coin(market, plan, desk, run, asset - 1, cost, source, wallet_of(unit), at.C_RULE, rule)
     return status
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from backtest.engine import cells as at
 from backtest.engine.compile import inner
-from backtest.engine.dated import is_dated, note_due
+from backtest.engine.dated import is_dated, note_due, renew_ways
 from backtest.engine.liquidation import BY_FUNDING, BY_PRICE, BY_TIER_CHANGE, R_CLOSED, R_HORIZON, RUNNING
 from backtest.engine.opening import is_remembered, is_woken, remember
 from backtest.engine.plan import DATED, THRESHOLDS
@@ -70,6 +70,13 @@ def pay_funding(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run) -> boo
 
 
 @inner
+def note_wallets(plan: Plan, run: Run, into: Any) -> None:
+    """Write down the wallets of the core's units."""
+    for unit in range(plan.core_count):
+        into[unit] = run.balance[plan.unit_asset[unit], wallet_of(unit)]
+
+
+@inner
 def enter_segment(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, bar: int) -> None:
     """Put a segment's tables, fees and funding into force at its first bar; the marks are at its opens."""
     count_opens(market, plan, run, bar)
@@ -77,7 +84,7 @@ def enter_segment(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, bar:
     run.segment += 1
     run.time_ms = market.times_ms[bar]
     run.entered_bar = bar
-    run.old_wallet = run.balance[plan.unit_asset[0], at.MARGIN]
+    note_wallets(plan, run, run.old_wallet)
     run.old_margins, run.margins = run.margins, run.segment
     changed = False
     for i in range(plan.instrument_count):
@@ -93,7 +100,7 @@ def enter_segment(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, bar:
         run.old_qty[slot], run.old_cost[slot] = run.qty[slot], run.cost[slot]
         if run.qty[slot] > 0 and qty_max(market, plan, run, slot) == 0:
             settle_asset(market, plan, desk, run, slot)
-    run.unfunded_wallet = run.balance[plan.unit_asset[0], at.MARGIN]
+    note_wallets(plan, run, run.unfunded_wallet)
     run.funded = pay_funding(market, plan, desk, run)
 
 
@@ -125,25 +132,25 @@ def swap_terms(plan: Plan, run: Run) -> None:
 
 
 @inner
-def open_cause(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, bar: int) -> int:
-    """Name what turned the core's predicate true at a bar's open."""
+def open_cause(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, unit: int, bar: int) -> int:
+    """Name what turned the predicate of one of the core's units true at a bar's open."""
     if run.entered_bar != bar:
-        return price_cause(market, plan, desk, run)
-    asset = plan.unit_asset[0]
-    wallet = run.balance[asset, at.MARGIN]
-    run.balance[asset, at.MARGIN] = run.old_wallet
+        return price_cause(market, plan, desk, run, unit)
+    asset, account = plan.unit_asset[unit], wallet_of(unit)
+    wallet = run.balance[asset, account]
+    run.balance[asset, account] = run.old_wallet[unit]
     swap_terms(plan, run)
-    equity, maintenance, _ = figures(market, plan, run, 0, desk.marks, False)
+    equity, maintenance, _ = figures(market, plan, run, unit, desk.marks, False)
     cause = BY_FUNDING
     if equity <= maintenance:
-        cause = price_cause(market, plan, desk, run)
+        cause = price_cause(market, plan, desk, run, unit)
     swap_terms(plan, run)
     if cause == BY_FUNDING:
-        run.balance[asset, at.MARGIN] = run.unfunded_wallet
-        equity, maintenance, _ = figures(market, plan, run, 0, desk.marks, False)
+        run.balance[asset, account] = run.unfunded_wallet[unit]
+        equity, maintenance, _ = figures(market, plan, run, unit, desk.marks, False)
         if equity <= maintenance:
             cause = BY_TIER_CHANGE
-    run.balance[asset, at.MARGIN] = wallet
+    run.balance[asset, account] = wallet
     return cause
 
 
@@ -153,10 +160,11 @@ def test_open(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, entry: A
     for unit in range(plan.slot_count):
         if run.reason == RUNNING and is_held(plan, run, unit):
             if is_liquidated(market, plan, run, unit, desk.marks):
-                cause = open_cause(market, plan, desk, run, bar) if unit == 0 else BY_PRICE
+                core = unit < plan.core_count
+                cause = open_cause(market, plan, desk, run, unit, bar) if core else BY_PRICE
                 liquidate(market, plan, desk, run, entry, unit, cause)
             else:
-                end_breach(run, unit)
+                end_breach(plan, run, unit)
 
 
 @inner
@@ -216,6 +224,8 @@ def at_open(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, entry: Any
     run.time_ms = market.times_ms[bar]
     run.latency_from_ms = run.time_ms
     run.count_bound = bar
+    if plan.feed:
+        renew_ways(plan, desk, run, bar)
     arrived, filled = False, bar == run.entry_bar
     if bar > run.entry_bar:
         if bar == market.starts[run.segment + 1]:

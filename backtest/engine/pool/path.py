@@ -88,22 +88,27 @@ def may_wake(plan: Plan, run: Run, wake: int) -> bool:
 
 @inner
 def force_due(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, entry: Any, acted: bool, at_end: bool) -> bool:
-    """Force the first unit whose predicate holds and is tested here; tell whether there was one."""
+    """Force the units whose predicate holds and is tested here; tell whether there was one."""
+    found = False
     for unit in range(plan.slot_count):
         bit = 1 << unit
-        if not (acted or not run.forced & bit or (at_end and not run.spent & bit)):
+        if run.reason != RUNNING or not (acted or not run.forced & bit or (at_end and not run.spent & bit)):
             continue
         if not is_liquidated(market, plan, run, unit, desk.marks):
+            if acted:
+                run.paid_since_test[unit] = 0
             continue
         cause = BY_PRICE
-        if unit == 0:
-            cause = cause_after_action(market, plan, desk, run) if acted else price_cause(market, plan, desk, run)
+        if unit < plan.core_count and acted:
+            cause = cause_after_action(market, plan, desk, run, unit)
+        elif unit < plan.core_count:
+            cause = price_cause(market, plan, desk, run, unit)
         liquidate(market, plan, desk, run, entry, unit, cause)
         run.forced |= bit
         if at_end:
             run.spent |= bit
-        return True
-    return False
+        found = True
+    return found
 
 
 @inner
@@ -111,12 +116,10 @@ def settle(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, entry: Any,
     """Do all that happens at one point of the path: predicates first, then wakes in list order."""
     acted = False
     while run.reason == RUNNING:
-        if force_due(market, plan, desk, run, entry, acted, at_end):
-            acted = False
+        forced = force_due(market, plan, desk, run, entry, acted, at_end)
+        acted = False
+        if forced:
             continue
-        if acted:
-            run.paid_since_test = 0
-            acted = False
         called = False
         for wake in range(plan.wake_count):
             if may_wake(plan, run, wake) and wakes(market, plan, run, wake, desk.marks):
@@ -188,7 +191,7 @@ def walk_way(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, entry: An
         settle(market, plan, desk, run, entry, step == STEPS)
     for unit in range(plan.slot_count):
         if run.reason == RUNNING and not run.forced & (1 << unit):
-            end_breach(run, unit)
+            end_breach(plan, run, unit)
 
 
 @inner

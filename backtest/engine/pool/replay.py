@@ -16,7 +16,7 @@ from backtest.engine.arithmetic import INT64_MAX, mul_div_floor, mul_floor
 from backtest.engine.compile import inner, jit
 from backtest.engine.dated import begin_feed
 from backtest.engine.exposure import hours_e2
-from backtest.engine.liquidation import R_DATA_END, R_LIQUIDATED, R_REFUSED, RUNNING
+from backtest.engine.liquidation import R_DATA_END, R_REFUSED, RUNNING
 from backtest.engine.plan import NONE
 from backtest.engine.pool.books import buy_coin, coin_for, transfer
 from backtest.engine.pool.forms import POOL_RUN, QUOTE
@@ -24,7 +24,7 @@ from backtest.engine.pool.legs import open_leg
 from backtest.engine.pool.opening import at_open, close_all, first_bar_at, lay_opens, quantity
 from backtest.engine.pool.path import walk
 from backtest.engine.pool.skip import end_breaches, next_due, pass_segments, skip_clear
-from backtest.engine.pool.units import see
+from backtest.engine.pool.units import see, wallet_of
 from backtest.engine.pool.values import allows, notional_of
 from backtest.engine.replay import BUFFER_NONE, CAP, GAP, KEEP_ACTIONS, KEEP_ALL, NO_STEP, SMALL
 
@@ -154,9 +154,14 @@ def enter_legs(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, entry: 
     """Pay in the capital, post the margin with its collateral, and open the core legs."""
     cause = at.C_ENTRY
     transfer(market, plan, desk, run, at.K_DEPOSIT, at.WORLD, at.RESERVE, QUOTE, run.capital, cause, -1)
-    left = entry.posted_e8
+    part = entry.posted_e8 // plan.core_count
+    pooled = entry.posted_e8 - plan.isolated_count * part
+    for slot in range(1, plan.core_count):
+        if plan.leg_unit[slot] == slot:
+            transfer(market, plan, desk, run, at.K_POST, at.RESERVE, wallet_of(slot), QUOTE, part, cause, -1)
+    left = pooled
     for j in range(plan.collateral_count):
-        budget = mul_floor(entry.posted_e8, plan.collateral_share_e8[j])
+        budget = mul_floor(pooled, plan.collateral_share_e8[j])
         left -= budget
         i = plan.collateral_instrument[j]
         coin = coin_for(plan, desk, run, i, budget)
@@ -182,7 +187,7 @@ def finish(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, entry: Any,
     cause = (at.C_LIQUIDATION, at.C_EXIT, at.C_RULE, at.C_DATA_END)[run.reason]
     in_transit = run.balance[QUOTE, at.TRANSIT]
     transfer(market, plan, desk, run, at.K_RETURN, at.TRANSIT, at.RESERVE, QUOTE, in_transit, cause, -1)
-    if run.breached & 1 and run.reason != R_LIQUIDATED:
+    if run.breached & ((1 << plan.core_count) - 1):
         run.partial = 1
     if not run.paired_done:
         run.paired_high = run.before_path_high if run.on_path else run.sum_high

@@ -46,7 +46,7 @@ def next_due(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, entry: An
 def end_breaches(plan: Plan, run: Run) -> None:
     """End every breach: the bars passed were clear, so that every test in them was false."""
     for unit in range(plan.slot_count):
-        end_breach(run, unit)
+        end_breach(plan, run, unit)
 
 
 @inner

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from backtest.engine import cells as at
-from backtest.engine.arithmetic import mul_ceil, mul_floor, scale_floor, split_product
+from backtest.engine.arithmetic import E8, mul_ceil, mul_div_ceil, mul_floor, scale_floor, split_product
 from backtest.engine.compile import inner
+from backtest.engine.distance import is_distance
 from backtest.engine.margin import RATIO_PPM_MAX, buffer_at_most, buffer_ppm, ratio_at_least, ratio_ppm
-from backtest.engine.plan import BUFFER_BELOW, INT64_MIN, MARGIN_RATIO_ABOVE
+from backtest.engine.plan import BUFFER_BELOW, INT64_MIN, LIQ_BPS_BELOW, MARGIN_RATIO_ABOVE
 from backtest.engine.pool.forms import BOUGHT
 from backtest.engine.pool.forms import wallet_of as _wallet_of
 from backtest.engine.pool.values import asset_figures, first_asset, tier_of, venue_figures
@@ -109,7 +110,11 @@ def is_liquidated(market: PoolMarket, plan: Plan, run: Run, unit: int, marks: An
 
 @inner
 def wakes(market: PoolMarket, plan: Plan, run: Run, wake: int, marks: Any) -> bool:
-    """Tell whether the threshold of a wake holds, on the core's unit."""
+    """Tell whether the threshold of a wake holds, on unit 0; none holds while that is flat."""
+    if not is_held(plan, run, 0):
+        return False
+    if is_distance(plan, wake):
+        return is_near(market, plan, run, wake, marks)
     equity, maintenance, initial = figures(market, plan, run, 0, marks, False)
     limit, kind = plan.wake_value[wake], plan.wake_kind[wake]
     if kind == BUFFER_BELOW:
@@ -126,6 +131,73 @@ def headroom_in_quote(market: PoolMarket, plan: Plan, headroom: int, marks: Any)
     if not market.inverse[first]:
         return headroom
     return mul_ceil(headroom, marks[first]) if headroom >= 0 else -mul_floor(-headroom, marks[first])
+
+
+# --- the distance to liquidation -------------------------------------------------------------------------------------
+
+
+@inner
+def way_of_mark(plan: Plan, run: Run, wake: int, instrument: int, mark: int, first: int) -> int:
+    """Give how far a wake's limit moves a mark, by itself at most; `first` is the mark of the first core instrument.
+
+    A share of each mark; true ranges are those of the first core instrument, and the others move by the same share.
+    """
+    if plan.wake_kind[wake] == LIQ_BPS_BELOW:
+        way = mul_ceil(mark, plan.wake_value[wake])
+    else:
+        way = run.wake_way[wake]
+        if instrument != plan.leg_instrument[0]:
+            way = mul_ceil(mark, mul_div_ceil(min(way, first), E8, first))
+    return min(way, mark)
+
+
+@inner
+def moved_down(market: PoolMarket, instrument: int, mark: int, way: int) -> int:
+    """Give a mark moved down, never under 1e-8; of an inverse instrument under a thousandth, for coin has its limit.
+
+    That of an asset may be 0, and stays so.
+    """
+    return max(mark - way, (mark + 999) // 1000 if market.inverse[instrument] else min(mark, 1))
+
+
+@inner
+def is_near(market: PoolMarket, plan: Plan, run: Run, wake: int, marks: Any) -> bool:
+    """Tell whether the core's unit would be liquidated with all marks moved together by a wake's limit, either way."""
+    if not is_known(plan, run, wake) or not is_at_risk(plan, run, 0):
+        return False
+    first = marks[plan.leg_instrument[0]]
+    for i in range(plan.instrument_count):
+        way = way_of_mark(plan, run, wake, i, marks[i], first)
+        run.lower[i], run.upper[i] = moved_down(market, i, marks[i], way), marks[i] + way
+    equity, maintenance, _ = figures(market, plan, run, 0, run.lower, False)
+    if equity <= maintenance:
+        return True
+    equity, maintenance, _ = figures(market, plan, run, 0, run.upper, False)
+    return equity <= maintenance
+
+
+@inner
+def is_known(plan: Plan, run: Run, wake: int) -> bool:
+    """Tell whether the limit of a distance is known: that of true ranges is while its signal is."""
+    return bool(plan.wake_kind[wake] == LIQ_BPS_BELOW or run.wake_way[wake] >= 0)
+
+
+@inner
+def is_far(market: PoolMarket, plan: Plan, run: Run, low: Any, high: Any) -> bool:
+    """Tell that between two marks of each instrument no distance can hold: a bound, never wrong."""
+    first = low[plan.leg_instrument[0]]  # the lowest one: there a true range is the largest share
+    for wake in range(plan.wake_count):
+        if not is_distance(plan, wake) or not is_known(plan, run, wake):
+            continue
+        for i in range(plan.instrument_count):
+            run.lower[i] = moved_down(market, i, low[i], way_of_mark(plan, run, wake, i, low[i], first))
+            run.upper[i] = high[i] + way_of_mark(plan, run, wake, i, high[i], first)
+        if not is_in_one_tier(market, plan, run, 0, run.lower, run.upper):
+            return False
+        equity, _, maintenance, _, _ = corner(market, plan, run, 0, run.lower, run.upper)
+        if equity - ROUNDING <= maintenance:
+            return False
+    return True
 
 
 # --- between lowest and highest marks --------------------------------------------------------------------------------
@@ -180,7 +252,7 @@ def is_in_one_tier(market: PoolMarket, plan: Plan, run: Run, unit: int, low: Any
 def is_clear(market: PoolMarket, plan: Plan, run: Run, low: Any, high: Any) -> bool:
     """Tell that between two marks of each instrument no predicate and no threshold can hold: a bound, never wrong."""
     for unit in range(plan.slot_count):
-        if not is_at_risk(plan, run, unit):
+        if not is_at_risk(plan, run, unit) and (unit > 0 or not is_held(plan, run, 0)):
             continue
         if not is_in_one_tier(market, plan, run, unit, low, high):
             return False
@@ -194,6 +266,8 @@ def is_clear(market: PoolMarket, plan: Plan, run: Run, low: Any, high: Any) -> b
             if plan.headroom_max_e8 > INT64_MIN and (headroom <= 0 or in_quote <= plan.headroom_max_e8 + ROUNDING):
                 return False
             if not is_above_thresholds(plan, equity, headroom, maintenance, initial - least_maintenance):
+                return False
+            if plan.distance and not is_far(market, plan, run, low, high):
                 return False
     return True
 

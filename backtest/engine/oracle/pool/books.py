@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -43,7 +43,7 @@ IN_QUOTE = Coin(QUOTE)
 
 @dataclass
 class Totals:
-    """What a run has paid in all, in quote, and the fees that left the wallet of unit 0, in its asset."""
+    """What a run has paid in all, in quote, and the fees that left each account, in its asset."""
 
     fees: int = 0
     funding: int = 0
@@ -52,7 +52,7 @@ class Totals:
     turnover: int = 0
     margin_added: int = 0
     premium: int = 0
-    core_fees: int = 0
+    fees_of: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass
@@ -81,7 +81,7 @@ class Books:
         self.result.transfers.append(row)
         if kind == "fee":
             self.totals.fees += coin.in_quote(amount, at.marks)
-            self.totals.core_fees += amount if debit == "margin" else 0
+            self.totals.fees_of[debit] += amount
         if kind == "premium":
             self.totals.premium += amount if credit == "market" else -amount
 

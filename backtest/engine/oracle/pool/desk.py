@@ -13,7 +13,6 @@ from backtest.engine.oracle.pool.layers import Layers
 from backtest.engine.oracle.pool.legs import Leg
 from backtest.engine.oracle.pool.pool import Pool
 from backtest.engine.oracle.pool.trading import buy_coin, close_leg, open_leg, opening, within_budget
-from backtest.engine.oracle.position import Figures
 from backtest.schema import VERBS
 
 
@@ -70,6 +69,8 @@ class Desk:
             return self._set_leverage(amount, at)
         if self.core.coin.instrument is not None and (verb == "increase" or amount < 0):
             return "not_supported"
+        if verb == "move_margin" and not self.pool.open_legs(self.core):
+            return "not_supported"
         if verb == "increase":
             return self._increase(amount, at)
         source = SOURCES[request.target]
@@ -106,7 +107,7 @@ class Desk:
             if not leg.grown(qty).allows(leg.leverage, at.marks[leg.instrument]):
                 return "leverage_cap"
         for leg, qty, margin in zip(legs, added, margins, strict=True):
-            pool.books.transfer(at, "add_margin", "free", "margin", margin)
+            pool.books.transfer(at, "add_margin", "free", pool.unit_of(leg.slot).account, margin)
             open_leg(pool, at, leg.slot, qty)
         return "done"
 
@@ -117,14 +118,12 @@ class Desk:
         if any(not leg.allows(leverage, at.marks[leg.instrument]) for leg in self._open_core()):
             return "leverage_cap"
         legs = self.pool.legs | {leg.slot: replace(leg, leverage=leverage) for leg in self.pool.core}
-        figures = self._figures_with(legs, at)
-        if figures.initial > figures.equity:
+        held = [unit for unit in self.pool.units if unit.holds_core and self.pool.open_legs(unit)]
+        figures = [self.pool.figures_with(unit, at.marks, legs.values(), self.pool.wallet(unit)) for unit in held]
+        if any(unit.initial > unit.equity for unit in figures):
             return "leverage_cap"
         self.pool.set_leverage(leverage)
         return "done"
-
-    def _figures_with(self, legs: dict[int, Leg], at: At) -> Figures:
-        return self.pool.figures_with(self.core, at.marks, legs.values(), self.pool.wallet(self.core))
 
     # --- margin --------------------------------------------------------------------------------------------------
 
@@ -167,5 +166,9 @@ class Desk:
         due = [shipment for shipment in self.shipments if shipment.due_ms <= at.time_ms]
         self.shipments = [shipment for shipment in self.shipments if shipment.due_ms > at.time_ms]
         for shipment in due:
-            self._deliver(at._replace(cause="arrival", rule=shipment.rule), "transit", shipment.amount)
+            arrival = at._replace(cause="arrival", rule=shipment.rule)
+            if self.pool.open_legs(self.core):
+                self._deliver(arrival, "transit", shipment.amount)
+            else:
+                self.pool.books.transfer(arrival, "release", "transit", "free", shipment.amount)
         return bool(due)

@@ -38,6 +38,10 @@ def enter(pool: Pool, at: At, qtys: list[int]) -> int:
     """Post the margin, in coin where that is asked, and open the core legs; the value of the fills is returned."""
     books, core, posted = pool.books, pool.units[0], e8(pool.plan.posted_margin)
     books.transfer(at, "deposit", "world", "reserve", e8(pool.plan.capital))
+    part = posted // len(pool.core)
+    for slot in sorted(pool.plan.isolated):
+        books.transfer(at, "post", "reserve", pool.unit_of(slot).account, part)
+        posted -= part
     rest = posted
     for held in pool.collaterals:
         budget = posted * held.share // E8

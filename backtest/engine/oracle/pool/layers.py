@@ -11,7 +11,7 @@ from backtest.engine.oracle.pool.legs import Leg
 from backtest.engine.oracle.pool.pool import Pool
 from backtest.engine.oracle.pool.shares import whole_of
 from backtest.engine.oracle.pool.trading import buy_coin, close_leg, open_leg, opening, price_of_coin
-from backtest.engine.oracle.pool.units import target_slots
+from backtest.engine.oracle.pool.units import Unit, target_slots
 
 
 class Layers:
@@ -47,28 +47,36 @@ class Layers:
             return "below_min_notional"
         if not all(leg.allows(leg.leverage, mark) for leg, mark in grown):
             return "leverage_cap"
-        refusal = self._afford(legs[0], sum(leg.opening_cost(qty, opening(at, leg, qty)[1]) for leg, qty in parts), at)
+        costs = {leg: leg.opening_cost(qty, opening(at, leg, qty)[1]) for leg, qty in parts}
+        pooled = {leg: cost for leg, cost in costs.items() if leg.at_risk and self.pool.unit_of(leg.slot).number == 0}
+        figures = self.pool.figures(self.pool.units[0], at.marks)
+        if pooled and sum(pooled.values()) > figures.equity - figures.initial:
+            return "insufficient_margin"
+        refusal = self._fund({leg: cost for leg, cost in costs.items() if leg not in pooled}, at)
         if refusal is None:
             for leg, qty in parts:
                 open_leg(self.pool, at, leg.slot, qty)
         return refusal or "done"
 
-    def _afford(self, leg: Leg, cost: int, at: At) -> str | None:
-        """Bring a cost to a leg's unit, or say why it cannot be; unit 0 must have it already, unless it buys."""
-        unit = self.pool.unit_of(leg.slot)
-        if unit.number == 0 and leg.at_risk:
-            figures = self.pool.figures(unit, at.marks)
-            return "insufficient_margin" if cost > figures.equity - figures.initial else None
-        books, free = self.pool.books, self.pool.books.held("free")
-        if unit.coin.instrument is None:
-            from_free = min(free, cost)
-            if refusal := self._draw(cost - from_free, at):
-                return refusal
-            books.transfer(at, "post", "free", unit.account, from_free)
-            books.transfer(at, "post", "reserve", unit.account, cost - from_free)
-            return None
+    def _fund(self, costs: dict[Leg, int], at: At) -> str | None:
+        """Bring what legs cost to their accounts, first from the free balance, or say why it cannot be."""
+        units = {leg: self.pool.unit_of(leg.slot) for leg in costs}
+        for leg, unit in units.items():
+            if unit.coin.instrument is not None:
+                return self._fund_in_coin(unit, costs[leg], at)
+        books, total = self.pool.books, sum(costs.values())
+        if refusal := self._draw(total - min(books.held("free"), total), at):
+            return refusal
+        for leg, cost in costs.items():
+            from_free = min(books.held("free"), cost)
+            books.transfer(at, "post", "free", units[leg].account, from_free)
+            books.transfer(at, "post", "reserve", units[leg].account, cost - from_free)
+        return None
+
+    def _fund_in_coin(self, unit: Unit, cost: int, at: At) -> str | None:
+        """Buy the coin that a leg costs with the free balance if that is enough, else with the reserve."""
         quote = price_of_coin(self.pool, at, unit.coin, cost)
-        source = "free" if free >= quote.cost else "reserve"
+        source = "free" if self.pool.books.held("free") >= quote.cost else "reserve"
         if source == "reserve" and (refusal := self._draw(quote.cost, at)):
             return refusal
         buy_coin(self.pool, at, unit.coin, quote, source, unit.account)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import NamedTuple
@@ -15,12 +16,14 @@ from backtest.engine.oracle.pool.path import Holds
 from backtest.engine.oracle.pool.pool import Marks, Pool
 from backtest.engine.oracle.pool.units import Unit
 
+Cause = Callable[[Unit], str]  # of the breach of a unit that holds core legs
+
 
 class Held(NamedTuple):
-    """All legs, and the wallet of unit 0, as they were at a moment of an open."""
+    """All legs, and the wallets of the units, as they were at a moment of an open."""
 
     legs: tuple[Leg, ...]
-    wallet: int
+    wallets: tuple[int, ...]
 
 
 class Liquidations:
@@ -28,17 +31,16 @@ class Liquidations:
 
     def __init__(self, pool: Pool, story: Story, finish: Callable[[str, At], None]) -> None:
         self.pool, self.story = pool, story
-        self.core = pool.units[0]
         self.breaches = [Breaches() for _ in pool.units]
         self._finish = finish
-        self._fees_tested = 0
+        self._fees_tested: Counter[str] = Counter()  # fees by account up to the last test
         self._on_way = False
         self._forced: set[Unit] = set()  # units forced on this way
         self._again: set[Unit] = set()  # those of them that were forced once more at its end
 
     # --- tests ---------------------------------------------------------------------------------------------------
 
-    def test(self, at: At, cause: Callable[[], str]) -> None:
+    def test(self, at: At, cause: Cause) -> None:
         """Test unit by unit: a forced close, or, outside the path, the end of a breach."""
         self.pool.see(at.marks)
         for unit, breach in zip(self.pool.units, self.breaches, strict=True):
@@ -48,7 +50,7 @@ class Liquidations:
                 self._force(unit, at, cause)
             elif not self._on_way:
                 breach.end()
-        self._fees_tested = self.pool.books.totals.core_fees
+        self._fees_tested = Counter(self.pool.books.totals.fees_of)
 
     def begin_way(self) -> None:
         """Begin a way of the path: one event."""
@@ -71,7 +73,7 @@ class Liquidations:
                 if not at_end or unit in self._again:
                     continue
                 self._again.add(unit)
-            self._force(unit, at, lambda: self._cause_on_path(at.marks))
+            self._force(unit, at, lambda unit: self._cause_on_path(unit, at.marks))
 
     def end_way(self, end: Marks) -> None:
         """End a way: the marks are seen, and with them the end of breaches that had no forced close on it."""
@@ -85,15 +87,20 @@ class Liquidations:
 
     # --- forced closes -------------------------------------------------------------------------------------------
 
-    def _force(self, unit: Unit, at: At, cause: Callable[[], str]) -> None:
+    def _force(self, unit: Unit, at: At, cause: Cause) -> None:
         pool, breach = self.pool, self.breaches[unit.number]
-        first = pool.core[0].instrument
-        breach.begin(at.time_ms, at.marks[first], cause() if unit is self.core else "")
+        mark, named = at.marks[pool.core[0].instrument], cause(unit) if unit.holds_core else ""
+        breach.begin(at.time_ms, mark, named)
+        if unit.holds_core and self.story.liquidation is None:
+            self.story.liquidation = (at.time_ms, mark, named)
         self._forced.add(unit)
         held, at = [leg.qty for leg in pool.core], at._replace(cause="liquidation", rule=-1)
         force_close(pool, at, unit)
         self.story.note_forced(pool.core, [before - leg.qty for before, leg in zip(held, pool.core, strict=True)])
-        breach.forced(0, sum(leg.qty for leg in (pool.core if unit is self.core else pool.open_legs(unit))))
+        owed = pool.core if unit.holds_core else pool.open_legs(unit)
+        breach.forced(0, sum(leg.qty for leg in owed if leg.slot in unit.slots))
+        if unit.holds_core and not breach.open:
+            breach.partial = breach.partial or not pool.core_is_flat  # core legs of other units are left
         if pool.core_is_flat:
             self._finish("liquidated", at)
         else:
@@ -101,25 +108,34 @@ class Liquidations:
 
     # --- causes --------------------------------------------------------------------------------------------------
 
-    def _price_or_hedge(self, marks: Marks, legs: Iterable[Leg], wallet: int) -> str:
-        """Say whether the core alone would be liquidated too."""
+    def _price_or_hedge(self, unit: Unit, marks: Marks, legs: Iterable[Leg], wallet: int) -> str:
+        """Say whether the core legs of a unit alone would be liquidated too."""
         core = [leg for leg in legs if leg.slot < len(self.pool.plan.core)]
-        return "price" if self.pool.figures_with(self.core, marks, core, wallet).liquidated else "hedge_margin"
+        return "price" if self.pool.figures_with(unit, marks, core, wallet).liquidated else "hedge_margin"
 
-    def cause_at_open(self, before: Held, after_terms: Held, marks: Marks) -> str:
-        """Say what turned the predicate of unit 0 true at an open: the mark, new terms, or funding."""
-        if self.pool.figures_with(self.core, marks, before.legs, before.wallet).liquidated:
-            return self._price_or_hedge(marks, before.legs, before.wallet)
-        now = self.pool.figures_with(self.core, marks, after_terms.legs, after_terms.wallet)
-        return "tier_change" if now.liquidated else "funding"
+    def cause_at_open(self, before: Held, after_terms: Held, marks: Marks) -> Cause:
+        """Say what turned the predicate of a unit true at an open: the mark, new terms, or funding."""
 
-    def cause_after_fees(self, marks: Marks) -> str:
+        def cause(unit: Unit) -> str:
+            wallet = before.wallets[unit.number]
+            if self.pool.figures_with(unit, marks, before.legs, wallet).liquidated:
+                return self._price_or_hedge(unit, marks, before.legs, wallet)
+            now = self.pool.figures_with(unit, marks, after_terms.legs, after_terms.wallets[unit.number])
+            return "tier_change" if now.liquidated else "funding"
+
+        return cause
+
+    def cause_after_fees(self, marks: Marks) -> Cause:
         """Say what turned it true after actions: the mark, the hedge, or the fees since the last test."""
-        legs = self.pool.legs.values()
-        wallet = self.pool.wallet(self.core) + self.pool.books.totals.core_fees - self._fees_tested
-        if self.pool.figures_with(self.core, marks, legs, wallet).liquidated:
-            return self._price_or_hedge(marks, legs, wallet)
-        return "fee"
 
-    def _cause_on_path(self, marks: Marks) -> str:
-        return self._price_or_hedge(marks, self.pool.legs.values(), self.pool.wallet(self.core))
+        def cause(unit: Unit) -> str:
+            paid = self.pool.books.totals.fees_of[unit.account] - self._fees_tested[unit.account]
+            legs, wallet = self.pool.legs.values(), self.pool.wallet(unit) + paid
+            if self.pool.figures_with(unit, marks, legs, wallet).liquidated:
+                return self._price_or_hedge(unit, marks, legs, wallet)
+            return "fee"
+
+        return cause
+
+    def _cause_on_path(self, unit: Unit, marks: Marks) -> str:
+        return self._price_or_hedge(unit, marks, self.pool.legs.values(), self.pool.wallet(unit))

@@ -124,6 +124,7 @@ class PoolPlan(Plan):
     layers: tuple[LayerSpec, ...] = ()
     collaterals: tuple[Collateral, ...] = ()
     assets: tuple[AssetSpec, ...] = ()
+    isolated: tuple[int, ...] = ()  # core slots that stand beside the pool
     joint: str = "worst"
 
 

@@ -38,6 +38,7 @@ class Story:
     exit_ms: int | None = None
     exit_reason: str | None = None
     refusal: str | None = None
+    liquidation: tuple[int, int, str] | None = None  # the first: time, mark of the first core instrument, cause
 
     @property
     def over(self) -> bool:
@@ -59,7 +60,9 @@ def outcome_of(
 ) -> dict[str, object]:
     """Gather the outcome of a run; what does not exist is None."""
     refused = story.refusal is not None
-    totals, first, capital = pool.books.totals, breaches[0], e8(plan.capital)
+    totals, capital = pool.books.totals, e8(plan.capital)
+    of_core = [breach for unit, breach in zip(pool.units, breaches, strict=True) if unit.holds_core]
+    liquidation_ms, liquidation_mark, cause = story.liquidation or (None, None, None)
     exit_ms = story.exit_ms or 0
     paired_end = exit_ms if plan.baseline_exit_ms is None else min(exit_ms, plan.baseline_exit_ms)
     done = sum(action.status == "done" for action in result.actions)
@@ -68,14 +71,14 @@ def outcome_of(
         "exit_ms": story.exit_ms,
         "exit_reason": story.exit_reason,
         "refusal": story.refusal,
-        "liquidated": first.count > 0,
-        "cause": first.first_cause,
-        "partial": first.partial,
+        "liquidated": story.liquidation is not None,
+        "cause": cause,
+        "partial": any(breach.partial for breach in of_core),
         "liquidated_share_e8": half_even(story.forced * E8, entry_qty) if entry_qty else 0,
-        "liquidation_count": first.count,
-        "layer_liquidations": sum(layer.count for layer in breaches[1:]),
-        "liquidation_ms": first.first_ms,
-        "liquidation_price_e8": first.first_mark,
+        "liquidation_count": sum(breach.count for breach in of_core),
+        "layer_liquidations": sum(breach.count for breach in breaches) - sum(breach.count for breach in of_core),
+        "liquidation_ms": liquidation_ms,
+        "liquidation_price_e8": liquidation_mark,
         "entry_qty_e8": entry_qty,
         "entry_notional_e8": story.entry_notional,
         "qty_at_baseline_liquidation_e8": None if refused else _size_at(plan.baseline_liquidation_ms, story),

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from backtest.engine.oracle.model import Wake
-from backtest.engine.oracle.numbers import E8
+from backtest.engine.oracle.numbers import E8, ceil_div, e8, float_e8, half_even
+from backtest.engine.oracle.path import BPS, RANGE_LIMIT
 from backtest.engine.oracle.pool.pool import Marks, Pool
 from backtest.engine.oracle.pool.tape import Step
 from backtest.engine.oracle.pool.units import Unit
@@ -58,19 +59,33 @@ def _low_is_adverse(pool: Pool, step: Step, instrument: int) -> bool:
 def _unit_on(pool: Pool, instrument: int) -> Unit | None:
     """Give the unit whose headroom decides what is adverse for an instrument."""
     slots = [slot for slot, leg in sorted(pool.legs.items()) if leg.qty and leg.instrument == instrument]
-    collateral = any(held.instrument == instrument for held in pool.collaterals)
+    held = bool(pool.open_legs(pool.units[0]))  # else the coin was sold
+    collateral = held and any(coin.instrument == instrument for coin in pool.collaterals)
     if collateral or any(slot in pool.units[0].slots for slot in slots):
         return pool.units[0]
     return pool.unit_of(slots[0]) if slots else None
 
 
-def condition(pool: Pool, wake: Wake) -> Holds:
-    """Give the test of a threshold wake on unit 0, by cross multiplication: nothing is rounded."""
+def condition(pool: Pool, wake: Wake, true_range: float) -> Holds:
+    """Give the test of a threshold wake on unit 0, by cross multiplication: nothing is rounded.
+
+    `true_range` is the signal of a distance in true ranges, as it is known now.
+    """
     assert wake.value is not None, f"{wake.kind} needs a threshold"
     top, bottom = wake.value.as_integer_ratio()
     core = pool.units[0]
+    if wake.kind == "liq_bps_below":
+        share = half_even(top * E8, bottom * BPS)
+        return _near_death(pool, lambda marks: [ceil_div(mark * share, E8) for mark in marks])
+    if wake.kind == "liq_atr_below":
+        if not 0 <= true_range < RANGE_LIMIT:
+            return lambda marks: False
+        way = ceil_div(e8(wake.value) * float_e8(true_range), E8)
+        return _near_death(pool, lambda marks: _by_share(marks, pool.core[0].instrument, way))
 
     def holds(marks: Marks) -> bool:
+        if not pool.open_legs(core):
+            return False
         figures = pool.figures(core, marks)
         if wake.kind == "buffer_below":
             return figures.buffer_base > 0 and figures.headroom * bottom <= top * figures.buffer_base
@@ -80,6 +95,31 @@ def condition(pool: Pool, wake: Wake) -> Holds:
         return figures.headroom * price_of_asset * bottom <= top * E8 * E8
 
     return holds
+
+
+def _near_death(pool: Pool, moves: Callable[[Marks], list[int]]) -> Holds:
+    """Give the test whether unit 0 is liquidated with all marks moved together, one way or the other."""
+
+    def holds(marks: Marks) -> bool:
+        ways = [min(move, mark) for move, mark in zip(moves(marks), marks, strict=True)]
+        down = tuple(max(m - way, floor) for m, way, floor in zip(marks, ways, _floors(pool, marks), strict=True))
+        up = tuple(mark + way for mark, way in zip(marks, ways, strict=True))
+        return pool.liquidated(pool.units[0], down) or pool.liquidated(pool.units[0], up)
+
+    return holds
+
+
+def _floors(pool: Pool, marks: Marks) -> list[int]:
+    """Give the least mark that is looked at: 1e-8 (0 stays 0); of an inverse contract a thousandth: coin has no end."""
+    inverse = {leg.instrument for leg in pool.legs.values() if leg.inverse}
+    return [ceil_div(mark, 1000) if i in inverse else min(mark, 1) for i, mark in enumerate(marks)]
+
+
+def _by_share(marks: Marks, first: int, way: int) -> list[int]:
+    """Move one mark by a way, by itself at most, and all others by the same share."""
+    way = min(way, marks[first])
+    share = ceil_div(way * E8, marks[first])
+    return [way if i == first else ceil_div(mark * share, E8) for i, mark in enumerate(marks)]
 
 
 def next_place(way: Way, present: int, conditions: list[Holds]) -> int | None:

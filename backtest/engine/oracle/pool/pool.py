@@ -110,6 +110,8 @@ class Pool:
         (low, high), self._seen = self._seen, None
         core = self.units[0]
         equity, legs = self.wallet(core), self.open_legs(core)
+        if not legs:
+            return
         for instrument in range(len(low)):
             equity += min(self._worth(legs, instrument, marks) for marks in (low, high))
         ends = [(low[leg.instrument], high[leg.instrument]) for leg in legs]

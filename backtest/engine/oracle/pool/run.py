@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from backtest.engine.oracle.actions import Request, checked
 from backtest.engine.oracle.model import THRESHOLD_WAKES, Action
 from backtest.engine.oracle.numbers import e8
@@ -40,13 +42,12 @@ class _Run:
         self.tape = Tape(market, plan)
         self.pool = Pool(market, plan, self.result)
         self.desk = Desk(self.pool)
-        self.core = self.pool.units[0]
         self.liquidations = Liquidations(self.pool, self.story, self._finish)
         self.terms = [(-1, -1)] * len(market.instruments)  # indices of the risk table and the taker rate in force
         self.memories = [RuleMemory() for _ in plan.rules]
         wakes = [((r, w), wake) for r, rule in enumerate(plan.rules) for w, wake in enumerate(rule.wakes)]
         self.outside = Outside(plan.signals, plan.events)
-        self.thresholds = {key: condition(self.pool, wake) for key, wake in wakes if wake.kind in THRESHOLD_WAKES}
+        self.thresholds = [(key, wake) for key, wake in wakes if wake.kind in THRESHOLD_WAKES]
         self.open_wakes = [(key, wake) for key, wake in wakes if wake.kind not in THRESHOLD_WAKES]
         self.pending: dict[Key, Holds] = {}  # threshold wakes not called in this bar
         self.waiting: dict[Key, int] = {}  # wakes that are not called at once, and from when they may be
@@ -125,7 +126,7 @@ class _Run:
         else:
             events = {"every_bar"} | self._fund(at, previous_ms)
             events |= {"on_arrival"} if self.desk.receive(at) else set()
-            self.liquidations.test(at, lambda: self.liquidations.cause_at_open(before, after_terms, step.mark_open))
+            self.liquidations.test(at, self.liquidations.cause_at_open(before, after_terms, step.mark_open))
             fills_before = len(self.result.fills)
             if not self.story.over and step.time_ms >= self.plan.entry_ms + self.plan.horizon_ms:
                 self._leave("horizon", at)
@@ -139,7 +140,7 @@ class _Run:
                 else:
                     self._call(step, key, at, step.time_ms)
         if not self.story.over:
-            self.liquidations.test(at, lambda: self.liquidations.cause_after_fees(step.mark_open))
+            self.liquidations.test(at, self.liquidations.cause_after_fees(step.mark_open))
 
     def _take_terms(self, time_ms: int) -> None:
         """Step 1: risk tables, taker rates and margins of assets come into force."""
@@ -160,7 +161,7 @@ class _Run:
                 settle_ended(self.pool, at._replace(cause="expiry"), leg.slot)
 
     def _held(self) -> Held:
-        return Held(tuple(self.pool.legs.values()), self.pool.wallet(self.core))
+        return Held(tuple(self.pool.legs.values()), tuple(map(self.pool.wallet, self.pool.units)))
 
     def _fund(self, at: At, previous_ms: int) -> set[str]:
         """Step 2: funding leg by leg; the rates of bars that were left out are added."""
@@ -229,14 +230,18 @@ class _Run:
         if self.pool.core_is_flat:
             self._finish("closed", at)
         else:
-            self.liquidations.test(at, lambda: self.liquidations.cause_after_fees(at.marks))
+            self.liquidations.test(at, self.liquidations.cause_after_fees(at.marks))
 
     # --- the path ------------------------------------------------------------------------------------------------
 
     def _path(self, step: Step) -> None:
         """Step 8: way by way, settling at each point where something turns."""
         self.step_ms = step.time_ms
-        self.pending = {key: holds for key, holds in self.thresholds.items() if key not in self.waiting}
+        self.pending = {
+            key: condition(self.pool, wake, self.outside.value(wake.name, step.time_ms) if wake.name else math.nan)
+            for key, wake in self.thresholds
+            if key not in self.waiting
+        }
         ways = ways_of(self.pool, step)
         for way in ways:
             if not self.story.over:

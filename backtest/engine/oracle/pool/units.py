@@ -15,13 +15,14 @@ from backtest.engine.oracle.position import Figures
 
 @dataclass(frozen=True)
 class Unit:
-    """Slots that share a wallet: its account and its coin. Unit 0 holds the core."""
+    """Slots that share a wallet: its account and its coin. Unit 0 holds the core, but for what stands beside it."""
 
     number: int
     account: str
     coin: Coin
     slots: tuple[int, ...]
     isolated: bool
+    holds_core: bool
 
 
 @dataclass(frozen=True)
@@ -96,10 +97,13 @@ def units_of(plan: PoolPlan, legs: dict[int, Leg], coins: dict[int, Coin]) -> tu
     count, cross = len(plan.core), plan.margin_mode == "cross"
     shared = coin(legs[0])
     own = {s for s, leg in legs.items() if isinstance(leg, AssetLeg) and leg.own_account}
-    first = tuple(s for s, leg in legs.items() if s < count or (cross and coin(leg) == shared and s not in own))
+    own |= set(plan.isolated) | {count + slot for slot in plan.isolated}
+    first = tuple(s for s, leg in legs.items() if s not in own and (s < count or (cross and coin(leg) == shared)))
     alone = [slot for slot in legs if slot not in first]
-    units = [Unit(0, "margin", shared, first, not cross)]
-    units += [Unit(n, f"margin.{slot}", coin(legs[slot]), (slot,), True) for n, slot in enumerate(alone, 1)]
+    units = [Unit(0, "margin", shared, first, not cross, True)]
+    units += [
+        Unit(n, f"margin.{slot}", coin(legs[slot]), (slot,), True, slot < count) for n, slot in enumerate(alone, 1)
+    ]
     return tuple(units)
 
 
