@@ -16,7 +16,7 @@ from backtest.engine.oracle import pool as twin
 POOL_PLAIN: dict[str, Any] = {
     name: value for name, value in PLAIN.items() if name not in ("margin_mode", "min_notional")
 }
-POOL_PLAIN |= {"layers": (), "collaterals": (), "joint": "worst"}
+POOL_PLAIN |= {"layers": (), "collaterals": (), "isolated": (), "joint": "worst"}
 
 
 def simpler(world: World) -> Iterator[World]:

@@ -81,6 +81,7 @@ def to_form(plan: twin.PoolPlan) -> Form:
         tuple(Collateral(c.instrument, to_e8(c.share), to_e8(c.ratio)) for c in plan.collaterals),
         plan.joint == "sync",
         tuple(to_asset_terms(spec) for spec in plan.assets),
+        plan.isolated,
     )
 
 

@@ -75,6 +75,9 @@ def wallet_of(world: World, slot: int) -> str:
     cross, number = world.plan.margin_mode == "cross", asset_number(world, slot)
     if number >= 0:
         return f"margin.{slot}" if world.plan.assets[number].own_account else "margin"
+    beside = {*world.plan.isolated, *(len(world.plan.core) + slot for slot in world.plan.isolated)}
+    if slot in beside:
+        return f"margin.{slot}"
     pooled = slot < len(world.plan.core) or (cross and asset_of(world, slot) == asset_of(world, 0))
     return "margin" if pooled else f"margin.{slot}"
 

@@ -4,7 +4,7 @@ market       start=2021-01-01 interval=1h
 instruments  name inverse taker                         inverse: yes or no; assets are `quote` and the name
 tiers        instrument from cap rate deduction max_leverage
 bars         hour instrument open close mark_open mark_high mark_low mark_close [funding]
-plan         core=A:STEP:MIN_NOTIONAL|B:… joint=worst …
+plan         core=A:STEP:MIN_NOTIONAL|B:… isolated=B|… joint=worst …
 layers       target instrument leverage step min_notional
 assets       name side settlement account ratio size_by step fee slippage    as in a study's [[layer]]
 asset_bars   hour asset open high low close initial maintenance              margins per unit
@@ -38,7 +38,7 @@ COLUMNS = single.COLUMNS | {
 }
 FUNCTIONS = {name: rule.function for name, rule in POOL_RULES.items()}
 PRICES = ("open", "close", "mark_open", "mark_high", "mark_low", "mark_close")
-OWN_SETTINGS = {"core": "", "joint": "worst"}
+OWN_SETTINGS = {"core": "", "isolated": "", "joint": "worst"}
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,7 @@ def build_pool_plan(scenario: PoolScenario) -> twin.PoolPlan:
     bare = replace(file, settings=file.settings | {"plan": given}, tables=file.tables | {"rules": []})
     plan = build_plan(bare)
     legs = [text.split(":") for text in own["core"].split("|")]
+    slots = {name: slot for slot, (name, *_) in enumerate(legs)}
     return twin.PoolPlan(
         **{name: getattr(plan, name) for name in plan.__dataclass_fields__}
         | {"rules": tuple(single.rule_use(row, FUNCTIONS) for row in file.tables["rules"])},
@@ -103,6 +104,7 @@ def build_pool_plan(scenario: PoolScenario) -> twin.PoolPlan:
             for row in file.tables["collaterals"]
         ),
         assets=tuple(_asset_spec(row) for row in file.tables["assets"]),
+        isolated=tuple(slots[name] for name in own["isolated"].split("|") if name),
         joint=own["joint"],
     )
 

@@ -67,6 +67,7 @@ def draw_world(seed: int, bars: int | None = None) -> World:
     posted = margin * r.choice((60, 100, 100, 101, 130, 200, 300)) // 100
     plan = draw_plan(r, shape, count, start_ms, interval_ms, margin, posted)
     plan = replace(plan, leverage=leverage, **draw_slots(r, shape, firsts, leverage, margin))
+    plan = replace(plan, isolated=draw_isolated(seed, shape))
     if shape.layers[:1] == (("opposite", None),) and r.random() < 0.4:
         plan = locked(r, plan)
     rate = Decimal(r.choice(("0", "0.0004", "0.0005", "0.001", "0.01")))
@@ -78,7 +79,7 @@ def draw_world(seed: int, bars: int | None = None) -> World:
     if r.random() < 0.25:  # equity meets maintenance, or misses it by 1e-8, at marks of the path
         plan = meet(r, still, replace(plan, entry_ms=start_ms), prices, plan.entry_ms)
     market = disturb(r, market, count, start_ms)
-    plan = outward(Random(f"pool outside {seed}"), plan, count, start_ms, interval_ms)
+    plan = draw_outside(Random(f"pool outside {seed}"), plan, count, start_ms, interval_ms, firsts[0])
     if r.random() < 0.3:
         plan = replace(plan, baseline_liquidation_ms=r.choice(shared_times(market)))
     plan = replace(plan, reaction_ms=single.draw_reaction(seed, interval_ms))
@@ -124,6 +125,13 @@ def draw_shape(r: Random) -> Shape:
         if not collaterals or r.random() < 0.3:
             collaterals.append(r.randrange(held))
     return Shape(tuple(inverse), tuple(core), tuple(layers), tuple(collaterals), cross)
+
+
+def draw_isolated(seed: int, shape: Shape) -> tuple[int, ...]:
+    """Draw the core slots of a basket that stand beside the pool; drawn apart, so that all else stays as it was."""
+    r = Random(f"pool isolated {seed}")
+    beside = [slot for slot in shape.core[1:] if r.random() < 0.6]
+    return tuple(beside) if r.random() < 0.4 else ()
 
 
 def draw_firsts(r: Random, shape: Shape) -> list[int]:
@@ -241,11 +249,11 @@ def edge_prices(still: twin.PoolMarket, plan: twin.PoolPlan, firsts: list[int]) 
 
 
 def turning_price(pool: Pool, firsts: list[int], instrument: int, end: int) -> int | None:
-    """Give the first mark on the way to an end at which the predicate of unit 0 holds, all others at their first."""
+    """Give the first mark on the way to an end at which the predicate of a core unit holds, others at their first."""
 
     def dead(price: int) -> bool:
         marks = (*firsts[:instrument], price, *firsts[instrument + 1 :])
-        return pool.figures(pool.units[0], marks).liquidated
+        return any(pool.liquidated(unit, marks) for unit in pool.units if unit.holds_core)
 
     safe = firsts[instrument]
     if dead(safe) or not dead(end):
@@ -294,13 +302,17 @@ def floored(row: Prices, least: int) -> Prices:
 def meet(
     r: Random, still: twin.PoolMarket, plan: twin.PoolPlan, prices: list[list[Prices]], entry_ms: int
 ) -> twin.PoolPlan:
-    """Set the posted margin so that unit 0's equity is maintenance at the marks of a bar, or 1e-8 beside."""
+    """Set the posted margin so that a core unit's equity is maintenance at the marks of a bar, or 1e-8 beside."""
     pool = entered(still, plan)
     bar, column = r.randrange(len(prices[0])), r.choice((1, 2, 3))
     if pool is None or plan.collaterals or pool.units[0].coin.asset:
         return replace(plan, entry_ms=entry_ms)
-    headroom = pool.figures(pool.units[0], tuple(path[bar][column] for path in prices)).headroom
-    posted = int(plan.posted_margin * E8) - headroom + r.choice((-1, 0, 0, 1))
+    unit = pool.unit_of(r.choice(plan.isolated)) if plan.isolated else pool.units[0]
+    headroom = pool.figures(unit, tuple(path[bar][column] for path in prices)).headroom
+    change = r.choice((-1, 0, 0, 1)) - headroom
+    posted = int(plan.posted_margin * E8) + change
+    if plan.isolated:
+        posted = (int(plan.posted_margin * E8) // len(plan.core) + change) * len(plan.core)
     capital = max(int(plan.capital * E8), posted)
     changed = {"posted_margin": decimal(posted), "capital": decimal(capital)} if posted > 0 else {}
     return replace(plan, entry_ms=entry_ms, **changed)
@@ -365,19 +377,6 @@ def locked(r: Random, plan: twin.PoolPlan) -> twin.PoolPlan:
     posted, high = plan.posted_margin * r.choice((1, 1, 2, 3)), Decimal(r.choice(("50", "100")))
     layers = (plan.layers[0]._replace(leverage=high), *plan.layers[1:])
     return replace(plan, rules=(use, *plan.rules[:1]), posted_margin=posted, capital=posted * 2, layers=layers)
-
-
-def outward(r: Random, plan: twin.PoolPlan, count: int, start_ms: int, interval_ms: int) -> twin.PoolPlan:
-    """Let rules of some worlds wait for signals and events, and read them; a pool knows no distance to liquidation."""
-    told = draw_outside(r, plan, count, start_ms, interval_ms, E8)
-    rules = tuple(
-        replace(use, wakes=tuple(BUFFER if wake.kind.startswith("liq_") else wake for wake in use.wakes))
-        for use in told.rules
-    )
-    return replace(plan, rules=rules, signals=told.signals, events=told.events)
-
-
-BUFFER = oracle.Wake("buffer_below", Decimal("0.5"))
 
 
 def draw_pool_rule(r: Random, interval_ms: int, posted: int, targets: list[int]) -> oracle.RuleUse:

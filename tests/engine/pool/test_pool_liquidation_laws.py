@@ -7,7 +7,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from pool_harness import run_kernel
-from pool_laws import COUNT, asset_of, held, in_force, instrument_of, worlds
+from pool_laws import COUNT, asset_of, held, in_force, instrument_of, wallet_of, worlds
 from pool_worlds import World, shared_times
 from worlds import ceil_div, jumps
 
@@ -16,19 +16,32 @@ from backtest.units import E8, to_e8
 
 
 class Stand:
-    """The core of a hold in plain integers: equity and maintenance of unit 0, worked out anew."""
+    """Core legs of a hold that share an account, in plain integers: their equity and maintenance, worked out anew."""
 
-    def __init__(self, world: World, result: twin.PoolResult) -> None:
-        self.world, self.plan = world, world.plan
+    def __init__(self, world: World, result: twin.PoolResult, account: str) -> None:
+        self.world, self.plan, self.account, self.wallet = world, world.plan, account, 0
         self.legs = [
-            (abs(f.qty_e8), f.cost_e8, instrument_of(world, f.slot)) for f in result.fills if f.cause == "entry"
+            (abs(f.qty_e8), f.cost_e8, instrument_of(world, f.slot))
+            for f in result.fills
+            if f.cause == "entry" and wallet_of(world, f.slot) == account
         ]
         self.coin = {
-            t.asset - 1: t.amount_e8 for t in result.transfers if t.cause == "entry" and t.asset and t.kind == "convert"
+            t.asset - 1: t.amount_e8
+            for t in result.transfers
+            if t.cause == "entry" and t.asset and t.kind == "convert" and t.credit == account
         }
+        self.paid: dict[int, int] = defaultdict(int)
+        for t in result.transfers:
+            if t.asset == asset_of(world, 0) and t.cause in ("entry", "funding"):
+                self.paid[t.time_ms] += t.amount_e8 * ((t.credit == account) - (t.debit == account))
 
-    def headroom(self, wallet: int, marks: list[int], time_ms: int) -> int:
-        equity, needed = wallet, 0
+    def decides(self, instrument: int) -> bool:
+        """Say whether an instrument's adverse extreme is what is worse for these legs."""
+        pledged = any(c.instrument == instrument for c in self.plan.collaterals)
+        return self.account == "margin" if pledged else any(i == instrument for _, _, i in self.legs)
+
+    def headroom(self, marks: list[int], time_ms: int) -> int:
+        equity, needed = self.wallet, 0
         for qty, cost, i in self.legs:
             instrument = self.world.market.instruments[i]
             top, bottom = (qty * E8, marks[i]) if instrument.inverse else (qty * marks[i], E8)
@@ -48,36 +61,33 @@ class Stand:
 
 def check_first_liquidation(world: World, result: twin.PoolResult) -> bool:
     """Walk a hold's bars with the independent predicate up to the first event at which it holds."""
-    stand, plan = Stand(world, result), world.plan
-    asset = asset_of(world, 0)
-    paid: dict[int, int] = defaultdict(int)
-    for t in result.transfers:
-        if t.asset == asset and t.cause in ("entry", "funding"):
-            paid[t.time_ms] += t.amount_e8 * ((t.credit == "margin") - (t.debit == "margin"))
-    wallet = 0
+    plan, core = world.plan, range(len(world.plan.core))
+    stands = [Stand(world, result, account) for account in sorted({wallet_of(world, slot) for slot in core})]
     for time_ms in shared_times(world.market):
         if not plan.entry_ms <= time_ms <= min(int(str(result.outcome["exit_ms"])), plan.stop_ms - 1):
             continue
-        wallet += paid[time_ms]
+        for stand in stands:
+            stand.wallet += stand.paid[time_ms]
         bars = [next(b for b in i.bars if b.time_ms == time_ms) for i in world.market.instruments]
         exits = time_ms >= plan.entry_ms + plan.horizon_ms
         points = [[to_e8(b.mark_open) for b in bars]]
-        points += [] if exits else ends_of_ways(stand, wallet, bars, time_ms)
-        if any(stand.headroom(wallet, marks, time_ms) <= 0 for marks in points):
+        points += [] if exits else ends_of_ways(stands, bars, time_ms)
+        if any(stand.headroom(marks, time_ms) <= 0 for marks in points for stand in stands):
             assert result.outcome["liquidation_ms"] == time_ms
             return True
     assert result.outcome["liquidation_ms"] is None
     return False
 
 
-def ends_of_ways(stand: Stand, wallet: int, bars: list[twin.PoolBar], time_ms: int) -> list[list[int]]:
+def ends_of_ways(stands: list[Stand], bars: list[twin.PoolBar], time_ms: int) -> list[list[int]]:
     """Give the marks at the ends of a bar's ways."""
-    if stand.plan.joint == "sync":
+    if stands[0].plan.joint == "sync":
         return [[to_e8(b.mark_close) for b in bars]]
     opens, adverse, other = [to_e8(b.mark_open) for b in bars], [], []
     for i, bar in enumerate(bars):
         low, high = ([*opens[:i], to_e8(p), *opens[i + 1 :]] for p in (bar.mark_low, bar.mark_high))
-        falls = stand.headroom(wallet, low, time_ms) <= stand.headroom(wallet, high, time_ms)
+        stand = next((stand for stand in stands if stand.decides(i)), None)
+        falls = stand is None or stand.headroom(low, time_ms) <= stand.headroom(high, time_ms)
         first, second = (low, high) if falls else (high, low)
         adverse.append(first[i])
         other.append(second[i])
@@ -100,6 +110,8 @@ def test_more_margin_never_liquidates_earlier() -> None:
         base = held(world)
         first = run_kernel(base.market, base.plan).outcome["liquidation_ms"]
         more = (Decimal("0.00000001") if world.seed % 2 else base.plan.posted_margin / 4).quantize(Decimal("1e-8"))
+        if base.plan.isolated:
+            more *= len(base.plan.core)  # in equal parts
         richer = replace(base.plan, posted_margin=base.plan.posted_margin + more, capital=base.plan.capital + more)
         later = run_kernel(base.market, richer).outcome["liquidation_ms"]
         assert later is None or (first is not None and later >= first)

@@ -147,6 +147,11 @@ FORMS = {
         Terms(20_000, 100_000, 500_000, cross=True),
         hedge,
     ),
+    "isolated beside the pool": (
+        Form(3, (Layer(OPPOSITE, 1000),), (Collateral(0, E8 // 2, 95_000_000),), isolated=(2,)),
+        Terms(20_000, 100_000, 500_000, cross=True),
+        hedge,
+    ),
     "assets in the core's account": (
         Form(
             2,
@@ -183,7 +188,8 @@ FORMS = {
 def replayed(name: str, *, next_open: bool = False, skip: bool = True, sync: bool = False) -> Batch:
     form, terms, author = FORMS[name]
     form = replace(form, sync=sync)
-    market = pool_market(TAPES, INVERSES, assets=ASSETS if form.assets else (), sync=sync)
+    inverses = [False] * 3 if form.core_count == 3 else INVERSES
+    market = pool_market(TAPES, inverses, assets=ASSETS if form.assets else (), sync=sync)
     rules = prepare([(author, author.values({}), 3 * HOUR_MS)]).fed(market.times_ms, Made())
     plan = pool_plan(terms, form, market, rules, next_open=next_open, skip=skip)
     return replay_pool_batch(market, plan, rules, entries(market), keep="all", book_rows=1 << 14)
@@ -287,6 +293,9 @@ def test_a_form_that_no_venue_has_is_refused() -> None:
     nothing = prepare([])
     with pytest.raises(InvariantError, match="cross"):
         pool_plan(Terms(), Form(2), market, nothing, next_open=False)
+    for isolated, cross in (((1,), False), ((0,), True), ((2,), True), ((1, 1), True)):
+        with pytest.raises(InvariantError, match="isolated legs"):
+            pool_plan(Terms(cross=cross), Form(1 + cross, isolated=isolated), market, nothing, next_open=False)
     with pytest.raises(InvariantError, match="collateral"):
         pool_plan(Terms(), Form(1, (), (Collateral(0, E8, E8),)), market, nothing, next_open=False)
 

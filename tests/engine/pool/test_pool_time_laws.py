@@ -82,10 +82,8 @@ def test_a_market_cut_at_any_bar_gives_the_same_up_to_it() -> None:
 
 def test_a_rule_that_holds_changes_nothing() -> None:
     """The null rule, woken in every way, leaves every row and figure as without it."""
-    wakes = tuple(
-        oracle.Wake(kind, Decimal(value))
-        for kind, value in (("buffer_below", "0.5"), ("margin_ratio_above", "0.1"), ("headroom_below", "9"))
-    )
+    thresholds = {"buffer_below": "0.5", "margin_ratio_above": "0.1", "headroom_below": "9", "liq_bps_below": "300"}
+    wakes = tuple(oracle.Wake(kind, Decimal(value)) for kind, value in thresholds.items())
     wakes += tuple(oracle.Wake(kind) for kind in ("every_bar", "on_fill", "on_funding", "on_arrival"))
     function = POOL_RULES["patient_top_up"].function
     null = oracle.RuleUse("patient_top_up", function, SimpleNamespace(calls=1e9, amount=1.0), wakes)
