@@ -55,7 +55,7 @@ class Market(_MarketNeeds, total=False):
 class Entries(TypedDict, total=False):
     """How positions are opened: the keys of `[entries]`. By a schedule (`every`, `leverage`), or from a `list`.
 
-    A `basket` opens all symbols together, in one cross account.
+    A `basket` opens all symbols together, in one cross account; those that `isolated` names stand beside it.
 
     Each is held for a `horizon`; `continuous` accounts, which say `on_liquidation`, live to the end of the data.
     """
@@ -71,6 +71,7 @@ class Entries(TypedDict, total=False):
     margin_mode: str
     margin_share: Number
     basket: bool
+    isolated: Sequence[str]
 
 
 class Costs(TypedDict, total=False):

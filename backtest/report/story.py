@@ -51,6 +51,7 @@ def opening(study: Mapping[str, Any]) -> str:
     hedges = ", ".join(f"{one['use']} at {one['leverage']}×" for one in layers if one["use"] != "asset")
     assets = ", ".join(one["asset"] for one in layers if one["use"] == "asset")
     opened += ", all symbols in one account" if entries.get("basket") else ""
+    opened += f" but {' and '.join(entries['isolated'])}" if entries.get("isolated") else ""
     return opened + (f", hedges {hedges}" if hedges else "") + (f", to hold {assets}" if assets else "")
 
 

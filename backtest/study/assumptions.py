@@ -97,6 +97,11 @@ def _legs(study: Study) -> list[tuple[str, str]]:
         said.append(
             ("Basket", "all symbols in one account, each with an equal part of the margin; one run an entry time")
         )
+    if form.isolated:
+        text = (
+            f"{', '.join(form.isolated)}: each with its part of the margin in an account of its own beside the basket"
+        )
+        said.append(("Isolated", text))
     if form.layers:
         kinds = ", ".join(
             f"{layer.use}{'' if layer.symbol is None else f' ({layer.symbol})'} at {layer.leverage_e2 / 100:g}x"

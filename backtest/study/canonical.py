@@ -31,6 +31,7 @@ def resolved(study: Study) -> dict[str, Any]:
             "margin_share": e8_text(entries.margin_share_e8),
             **_resolved_end(entries),
             **({"basket": True} if study.form.basket else {}),
+            **({"isolated": list(study.form.isolated)} if study.form.isolated else {}),
         },
         "costs": {
             "taker_fee_bps": _bps_or_as_of(costs.taker_fee_e8),

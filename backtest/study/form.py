@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from backtest.errors import CoverageError
+from backtest.errors import CoverageError, did_you_mean
 from backtest.schema import SIZE_BY, TARGETS
 from backtest.study import reader
 from backtest.study.market import SYMBOL, MarketSpec
@@ -75,6 +75,7 @@ class FormSpec:
     """The legs of a run: all symbols in one account or each by itself, hedges, collateral, and valued assets."""
 
     basket: bool = False
+    isolated: tuple[str, ...] = ()  # symbols of a basket with an account of their own beside the shared one
     layers: tuple[LayerSpec, ...] = ()
     collaterals: tuple[CollateralSpec, ...] = ()
     assets: tuple[AssetSpec, ...] = ()
@@ -106,8 +107,11 @@ def settles_in_coin(contract: Contract) -> bool:
 def read_form(top: Section, entries: Section, market: MarketSpec | None, margin_mode: str) -> FormSpec:
     """Read the legs of a study's runs; `market` is None where it could not be read, and is then not compared with."""
     basket = entries.get("basket", reader.switch, False)
+    isolated = entries.many("isolated", SYMBOL, ())
     if basket and market is not None:
         _check_basket(entries, market, margin_mode)
+    if isolated:
+        isolated = _check_isolated(entries, market, isolated, basket=basket)
     layers, assets = [], []
     for number, section in enumerate(top.tables("layer"), 1):
         place = f"layer[{number}]"
@@ -123,7 +127,7 @@ def read_form(top: Section, entries: Section, market: MarketSpec | None, margin_
     collaterals = tuple(_collateral(section, market) for section in top.tables("collateral"))
     if collaterals and market is not None and all(isinstance(one.share_e8, int) for one in collaterals):
         _check_collaterals(top, market, margin_mode, collaterals)
-    return FormSpec(basket, tuple(layers), collaterals, tuple(assets))
+    return FormSpec(basket, isolated, tuple(layers), collaterals, tuple(assets))
 
 
 def _check_basket(entries: Section, market: MarketSpec, margin_mode: str) -> None:
@@ -137,6 +141,26 @@ def _check_basket(entries: Section, market: MarketSpec, margin_mode: str) -> Non
     coin = [symbol for symbol in market.symbols if _is_coin(market, symbol)]
     if coin:
         entries.problem("basket", f"holds {coin[0]}, which settles in its own coin", "take linear contracts only")
+
+
+def _check_isolated(
+    entries: Section, market: MarketSpec | None, isolated: tuple[str, ...], *, basket: bool
+) -> tuple[str, ...]:
+    """Refuse symbols that cannot stand isolated beside a basket; give the others by their normal names."""
+    if not basket:
+        remedy = 'set basket = true, or margin_mode = "isolated" for runs of one symbol each'
+        entries.problem("isolated", "names symbols, and there is no basket beside which they could stand", remedy)
+    if market is None:
+        return isolated
+    named = tuple(normalize_symbol(symbol, market.venue) for symbol in isolated)
+    for symbol in named:
+        if symbol not in market.symbols:
+            remedy = did_you_mean(symbol, market.symbols[1:])
+            entries.problem("isolated", f"names {symbol}, which is not in market.symbols", remedy)
+    if market.symbols[0] in named:
+        what = f"names {market.symbols[0]}, the first symbol, which rules see and which the shared account is for"
+        entries.problem("isolated", what, "name another symbol first in market.symbols")
+    return named
 
 
 def _is_coin(market: MarketSpec, symbol: str) -> bool:

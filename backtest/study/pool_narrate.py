@@ -134,9 +134,11 @@ def _state(unit: UnitFigures) -> str:
 def _breach(story: PoolStory, event: PoolEvent, unit: UnitFigures) -> Iterator[str]:
     """Fill in the formula: what decided, leg by leg and digit by digit."""
     time, outcome = time_text(event.time_ms), story.outcome
-    if unit.account == "margin":
-        cause = outcome["cause"]
-        yield f"{time}  LIQUIDATION, cause {cause}: {CAUSES[cause]}; {CERTAINTY[outcome['certainty']]}"
+    if unit is story.first_breach:
+        cause, where = outcome["cause"], "" if unit.account == "margin" else f" of {unit.account}"
+        yield f"{time}  LIQUIDATION{where}, cause {cause}: {CAUSES[cause]}; {CERTAINTY[outcome['certainty']]}"
+    elif unit.is_core:
+        yield f"{time}  LIQUIDATION of {unit.account}"
     else:
         yield f"{time}  LIQUIDATION of a layer alone, {unit.account}"
     for leg in unit.legs:

@@ -70,6 +70,7 @@ class UnitFigures:
     """One account with all that hangs on it: both sides of its predicate, term by term, in its asset."""
 
     account: str
+    is_core: bool  # the shared account, or that of a core leg that stands isolated beside it
     asset: str
     wallet_e8: int
     legs: tuple[LegFigures, ...]
@@ -113,12 +114,12 @@ class PoolStory:
 
     @property
     def first_breach(self) -> UnitFigures | None:
-        """The core's account at its first liquidation."""
+        """The account that the run's first liquidation was of: the shared one, or an isolated one beside it."""
         if not self.outcome["liquidated"]:
             return None
         forced = [unit for event in self.events if event.time_ms == self.outcome["liquidation_ms"]
                   for unit in event.breaches]  # fmt: skip
-        return next(unit for unit in forced if unit.account == "margin")
+        return next(unit for unit in forced if unit.is_core)
 
 
 def tell_pool(data: SymbolData, outcome: Mapping[str, Any], ledger: Ledger, margin_mode: str) -> PoolStory:
@@ -181,12 +182,18 @@ class _Teller:
             marks = before.marks(before.bar_of(time_ms)).copy()
             if unit > 0:
                 marks[before.instrument(before.slot(forced[0]["symbol"]))] = forced[0]["mark_e8"]
-            elif time_ms == self.outcome["liquidation_ms"]:
+            elif time_ms == self.outcome["liquidation_ms"] and forced[0] is self._first_of_core(fills):
                 marks = self._first_marks(before, time_ms, forced)
             else:
                 continue
             found.append(unit_figures(before, unit, marks, time_ms))
         return found
+
+    def _first_of_core(self, fills: Rows) -> Mapping[str, Any] | None:
+        """Give the first forced fill of a core account: marks are known of the liquidation that comes first."""
+        plan = Holding(self.data, self.outcome)
+        core = int(plan.plan["core_count"])
+        return next((f for f in fills if plan.plan["leg_unit"][plan.slot(f["symbol"])] < core), None)
 
     def _before(self, account: str, time_ms: int) -> Rows:
         """Give the transfers before the first forced one of an account in a bar."""
@@ -253,6 +260,7 @@ def unit_figures(held: Holding, unit: int, marks: Ints, time_ms: int) -> UnitFig
         collaterals.append(CollateralFigures(asset, coin, mark, one.ratio_e8, held.collateral_e8(place, mark)))
     return UnitFigures(
         account=held.names.accounts[wallet_of(unit)],
+        is_core=unit < int(held.plan["core_count"]),
         asset=held.names.assets[int(held.plan["unit_asset"][unit])],
         wallet_e8=held.wallet_e8(unit),
         legs=tuple(legs),

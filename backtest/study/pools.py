@@ -141,6 +141,7 @@ def _form(study: Study, core_count: int, symbols: Sequence[str]) -> Form:
         ),
         tuple(Collateral(symbols.index(one.symbol), one.share_e8, one.ratio_e8) for one in study.form.collaterals),
         assets=tuple(_asset_terms(one) for one in study.form.assets),
+        isolated=tuple(sorted(symbols.index(symbol) for symbol in study.form.isolated)),
     )
 
 
@@ -172,12 +173,18 @@ def symbols_by_slot(pool: Pool) -> list[str]:
 
 
 def ledger_names(study: Study, pool: Pool) -> LedgerNames:
-    """Name assets, accounts and slots: the wallet of a layer that stands alone is `margin.` and its kind."""
+    """Name assets, accounts and slots: a wallet that stands alone is `margin.` and the layer's kind, or the symbol.
+
+    The opposite legs of a basket stand alone beside isolated ones only, each with a symbol of its own.
+    """
     found = [contract_at(study.market.venue, one, study.market.start_ms) for one in pool.symbols]
     accounts = [*schema.ACCOUNTS, *[""] * SLOTS_MAX]
     for target, name in enumerate(schema.TARGETS):
         for slot in slots_of(target, pool.form.core_count):
             accounts[at.INSURANCE + slot] = f"margin.{name}"
+    for slot in pool.form.isolated:
+        accounts[at.INSURANCE + slot] = f"margin.{pool.symbols[slot]}"
+        accounts[at.INSURANCE + pool.form.core_count + slot] = f"margin.{pool.symbols[slot]}.{schema.TARGETS[OPPOSITE]}"
     quote = next((contract.settle for contract in found if contract.settle == contract.quote), found[0].quote)
     return LedgerNames((quote, *(contract.base for contract in found)), tuple(symbols_by_slot(pool)), tuple(accounts))
 

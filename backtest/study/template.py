@@ -45,6 +45,7 @@ horizon = "30d" # how long a position is held
 # on_liquidation = "refill" # then: to the capital again; or "continue" with what is left, or "stop"
 # block = "year" # of the tables; or "quarter"
 # basket = true # all symbols in one cross account, each with an equal part of the margin
+# isolated = ["ETHUSDT"] # but these, each in an account of its own beside it
 
 # Hedges that rules may open beside the position (trade), each with a leverage of its own.
 # [[layer]]

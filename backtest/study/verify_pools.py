@@ -98,6 +98,7 @@ def twin_plan(
             for slot, one in enumerate(form.assets, slots_of(ASSET, form.core_count)[0])
         ),
         joint="sync" if form.sync else "worst",
+        isolated=form.isolated,
     )
 
 
