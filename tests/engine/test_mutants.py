@@ -258,8 +258,8 @@ MUTANTS = (
     Mutant(
         "a reaction within the bar counts from its close",
         "walk.py",
-        "(tape.interval_ms if plan.next_open else 0)",
-        "tape.interval_ms",
+        "tape.bars[run.bar].close_ms if plan.next_open else run.time_ms",
+        "tape.bars[run.bar].close_ms",
         "test_reaction.py::test_a_reaction_within_the_bar_is_next_open",
     ),
 )
@@ -296,7 +296,7 @@ OUTSIDE = (
     Mutant(
         "a band outlives the true range it was made of",
         "dated.py",
-        "            run.clear_wallet = INT64_MAX\n",
+        "            renewed = True\n",
         "",
         ORACLE,
     ),

@@ -18,6 +18,7 @@ FUNDING = LEDGER + "funding_is_paid_by_every_leg_on_its_own_notional"
 SKIP = TIME + "skipping_changes_nothing"
 EMPTY = LEDGER + "flat_means_empty"
 ASSETS = "pool/test_asset_laws.py::test_"
+BESIDE = "pool/test_beside_laws.py::test_a_leg_beside_the_pool_is_a_run_of_its_own_and_the_pool_one_without_it"
 STANDS = ASSETS + "who_cannot_stand_at_an_open_is_liquidated_there"
 
 MUTANTS = (
@@ -147,8 +148,8 @@ MUTANTS = (
     Mutant(
         "layers' own wallets forgotten by the skip",
         "pool/units.py",
-        "    for unit in range(plan.slot_count):\n        if not is_at_risk(plan, run, unit):\n            continue\n",
-        "    for unit in range(1):\n        if not is_at_risk(plan, run, unit):\n            continue\n",
+        "    for unit in range(plan.slot_count):\n        if not is_at_risk(plan, run, unit) and (unit",
+        "    for unit in range(1):\n        if not is_at_risk(plan, run, unit) and (unit",
         TIME + "skipping_changes_nothing_where_only_a_layer_may_die",
     ),
     Mutant(
@@ -185,6 +186,20 @@ MUTANTS = (
         "return BY_PRICE if equity <= maintenance else BY_HEDGE_MARGIN",
         "return BY_PRICE",
         "pool/test_pool_oracle.py::test_a_whole_hedge_dies_of_its_margin_on_the_way_up",
+    ),
+    Mutant(
+        "an isolated leg's breach counted as a layer's",
+        "pool/forced.py",
+        "        if unit >= plan.core_count:\n            run.layer_liquidations += 1\n",
+        "        if unit > 0:\n            run.layer_liquidations += 1\n",
+        BESIDE,
+    ),
+    Mutant(
+        "margin of an isolated leg left in the pool",
+        "pool/replay.py",
+        "pooled = entry.posted_e8 - plan.isolated_count * part",
+        "pooled = entry.posted_e8",
+        BESIDE,
     ),
     Mutant(
         "an asset counted for all that it is worth",
@@ -238,8 +253,8 @@ MUTANTS = (
     Mutant(
         "a bought asset paid with the core's margin",
         "pool/layers.py",
-        "if unit == 0 and plan.leg_form[slot] != BOUGHT:",
-        "if unit == 0:",
+        "return bool(plan.leg_unit[slot] == 0 and plan.leg_form[slot] != BOUGHT)",
+        "return bool(plan.leg_unit[slot] == 0)",
         ASSETS + "more_of_what_is_owned_never_liquidates_the_core_earlier",
     ),
     Mutant(
