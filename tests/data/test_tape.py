@@ -39,7 +39,9 @@ ONE_TIER = Table("X", 0, 0, (Tier(0, None, 400_000, 0, 12_500),))
 START = 1_600_000_000_000 // HOUR_MS * HOUR_MS
 
 
-def make(n=100, funding=(), tiers=(ONE_TIER,), fees=((0, 50_000),), interval_ms=HOUR_MS, seed=1, **changes) -> Tape:
+def make(
+    n=100, funding=(), tiers=(ONE_TIER,), fees=((0, 50_000),), interval_ms=HOUR_MS, seed=1, close_ms=None, **changes
+) -> Tape:
     random = np.random.default_rng(seed)
     opening = random.integers(90 * E8, 110 * E8, n)
     close = random.integers(90 * E8, 110 * E8, n)
@@ -53,7 +55,12 @@ def make(n=100, funding=(), tiers=(ONE_TIER,), fees=((0, 50_000),), interval_ms=
         "mark_close_e8": close,
     }
     return tape_from_arrays(
-        interval_ms, *{**columns, **changes}.values(), funding=funding, tiers=tiers, taker_fee_steps=fees
+        interval_ms,
+        *{**columns, **changes}.values(),
+        funding=funding,
+        tiers=tiers,
+        taker_fee_steps=fees,
+        close_ms=close_ms,
     )
 
 
@@ -129,6 +136,19 @@ def test_a_sum_that_would_leave_int64_cuts_the_segment():
     tape = make(7, mark_open_e8=huge, mark_high_e8=huge, mark_low_e8=huge, mark_close_e8=huge)
     assert tape.segment_start.tolist() == [0, 2, 4, 6, 7]
     assert tape.open_sum_e8.tolist() == [4 * 10**18, 8 * 10**18] * 3 + [4 * 10**18]
+
+
+def test_a_sum_counts_each_open_by_its_length_and_no_bar_may_reach_into_the_next():
+    lengths = np.array([4, 1, 1, 2, 4]) * 15 * MINUTE_MS
+    opens = START + np.cumsum(lengths) - lengths
+    tape = make(5, interval_ms=15 * MINUTE_MS, time_ms=opens, close_ms=opens + lengths)
+    assert tape.close_ms.tolist() == (opens + lengths).tolist()
+    assert tape.open_sum_e8.tolist() == np.cumsum(tape.mark_open_e8 * lengths // (15 * MINUTE_MS)).tolist()
+    with pytest.raises(DataError, match="opens before the bar before it has closed"):
+        make(5, interval_ms=15 * MINUTE_MS, time_ms=opens, close_ms=opens + 2 * lengths)
+    huge = dict.fromkeys(("mark_open_e8", "mark_high_e8", "mark_low_e8", "mark_close_e8"), np.full(5, 4 * 10**18))
+    with pytest.raises(DataError, match="differ less in length"):
+        make(5, interval_ms=15 * MINUTE_MS, time_ms=opens, close_ms=opens + lengths, **huge)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from harness import compare, disagreements, run_kernel, to_tape
 from worlds import draw_world, jumps
 
 from backtest.engine import oracle
+from backtest.engine.pool.market import pool_market
 from backtest.errors import DataError
 
 WORLDS = 300
@@ -100,6 +101,14 @@ def test_a_run_over_hours_in_quarters_pays_what_it_pays_over_hours() -> None:
 
 
 FIGURES = ("exit_ms", "equity_end_e8", "notional_hours_e2", "funding_e8", "turnover_e8", "min_buffer_ppm")
+
+
+def test_legs_whose_bars_differ_in_length_are_refused() -> None:
+    hours, quarters = [HOUR_MS] * 3, [HOUR_MS, *[HOUR_MS // 4] * 4, HOUR_MS]
+    tapes = [to_tape(flat_market(Decimal(100), [*lengths, HOUR_MS]), 1000 * HOUR_MS) for lengths in (hours, quarters)]
+    assert len(pool_market([tapes[1], tapes[1]], [False, False]).times_ms) == 7
+    with pytest.raises(DataError, match="differ in interval"):
+        pool_market(tapes, [False, False])
 
 
 def test_lengths_that_are_no_multiple_of_one_another_are_refused() -> None:

@@ -234,6 +234,20 @@ MUTANTS = (
         ORACLE,
     ),
     Mutant(
+        "a latency from the close of the shortest bar",
+        "walk.py",
+        "tape.bars[run.bar].close_ms if plan.next_open",
+        "run.time_ms + tape.interval_ms if plan.next_open",
+        ORACLE,
+    ),
+    Mutant(
+        "the data end the shortest bar after the last open",
+        "replay.py",
+        "run.time_ms = last.close_ms",
+        "run.time_ms = last.time_ms + tape.interval_ms",
+        ORACLE,
+    ),
+    Mutant(
         "a reaction takes no time",
         "opening.py",
         "run.pending_ms[wake] = from_ms + plan.reaction_ms",
