@@ -7,7 +7,7 @@ stays. So a position that nothing touches sees the same extremes, fills and clos
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -52,17 +52,33 @@ class Sheet:
         )
 
 
-def with_finer(lake: Lake, venue: str, symbol: str, joined: Joined, intervals: Sequence[str], stop_ms: int) -> Joined:
+def with_finer(
+    lake: Lake,
+    venue: str,
+    symbol: str,
+    joined: Joined,
+    intervals: Sequence[str],
+    stop_ms: int,
+    within_ms: Collection[int] | None = None,
+) -> Joined:
     """Put finer bars in place of those that they fill before a time.
 
-    `intervals`: the coarsest first, each divides the one before.
+    `intervals`: the coarsest first, each divides the one before. `within_ms`: only of bars that open at these times.
     """
     for interval in intervals:
-        joined = _refined(lake, venue, symbol, joined, interval, stop_ms)
+        joined = _refined(lake, venue, symbol, joined, interval, stop_ms, within_ms)
     return joined
 
 
-def _refined(lake: Lake, venue: str, symbol: str, joined: Joined, interval: str, stop_ms: int) -> Joined:
+def _refined(
+    lake: Lake,
+    venue: str,
+    symbol: str,
+    joined: Joined,
+    interval: str,
+    stop_ms: int,
+    within_ms: Collection[int] | None,
+) -> Joined:
     wanted = [Dataset(venue, table, symbol, interval) for table in ("klines", "mark_price")]
     coarse = Sheet(joined.time_ms, joined.close_ms, joined.last, joined.mark, joined.quote_volume)
     if not all(has_bars(lake, one) for one in wanted):
@@ -72,8 +88,9 @@ def _refined(lake: Lake, venue: str, symbol: str, joined: Joined, interval: str,
     fine, parent, whole = _inside(coarse, last, mark, duration_ms(interval))
     equal = np.zeros(len(whole), bool)
     equal[whole] = _joins_to(fine.only(whole[parent]), coarse.only(whole))
-    opens = coarse.time_ms[equal]
-    bars = coarse.only(~equal).with_others(fine.only(equal[parent]))
+    taken = equal if within_ms is None else equal & np.isin(coarse.time_ms, list(within_ms))
+    opens = coarse.time_ms[taken]
+    bars = coarse.only(~taken).with_others(fine.only(taken[parent]))
     said = Refined(
         interval,
         len(whole),

@@ -6,7 +6,7 @@ order of prices, stay as they were. Funding goes with its bars, at its rate. Vol
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -65,10 +65,11 @@ def read_market(
     gap_policy: GapPolicy,
     resample: Resample | None = None,
     finer: Sequence[str] = (),
+    within_ms: Collection[int] | None = None,
 ) -> Joined:
     """Read and join the half-open range as `join_bars` does, and make the stress market of it that is asked for.
 
-    Of real history, `finer` bars stand where they fill others.
+    Of real history, `finer` bars stand where they fill others, of those that open `within_ms` if that is given.
 
     Raises `StudyError` where the history cannot give that market.
     """
@@ -80,7 +81,7 @@ def read_market(
     if resample is not None:
         _check_range(joined, symbol)
         return joined
-    return with_finer(lake, venue, symbol, joined, finer, stop_ms)
+    return with_finer(lake, venue, symbol, joined, finer, stop_ms, within_ms)
 
 
 def draw(spec: Bootstrap, start_ms: int, stop_ms: int) -> list[Cut]:

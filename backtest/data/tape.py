@@ -52,6 +52,12 @@ class TapeResult:
     entries: tuple[Entry, ...]  # the stored files that were read
     refined: tuple[Refined, ...] = ()  # what each kind of finer bars replaced
 
+    @property
+    def filled_ms(self) -> Int64Array:
+        """The opens of the bars in whose place finer ones stand."""
+        opens = self.tape.time_ms[self.tape.close_ms - self.tape.time_ms < self.interval_ms]
+        return np.unique(opens - (opens - self.tape.time_ms[0]) % self.interval_ms)
+
 
 def build_tape(
     lake: Lake,
@@ -66,16 +72,18 @@ def build_tape(
     gap_policy: GapPolicy = "error",
     resample: Resample | None = None,
     finer: Sequence[str] = (),
+    within_ms: Sequence[int] | None = None,
     cache: Path | None = None,
 ) -> TapeResult:
     """Build the tape of one symbol over a half-open range of the lake, or of a stress market made from it.
 
     A bar is on the tape only where mark and last price both have it; where the lake has all of it in `finer` bars (see
-    data/finer.py), these are. Raises `CoverageError` where a table is missing,
-    where bars are too coarse, and for holes under the policy "error". With a `cache` folder, a tape made before from
-    the same files by the same code is read back instead.
+    data/finer.py), these are; with `within_ms`, only of bars that open at these times.
+
+    Raises `CoverageError` where a table is missing, where bars are too coarse, and for holes under the policy "error".
+    With a `cache` folder, a tape made before from the same files by the same code is read back instead.
     """
-    wanted = (venue, symbol, interval, start_ms, stop_ms, gap_policy, resample, tuple(finer))
+    wanted = (venue, symbol, interval, start_ms, stop_ms, gap_policy, resample, tuple(finer), within_ms)
     if cache is None:
         return _build(lake, *wanted, tiers, taker_fee_steps)
     held = [dataset for dataset in lake.datasets() if (dataset.venue, dataset.symbol) == (venue, symbol)]
@@ -99,10 +107,12 @@ def _build(
     gap_policy: GapPolicy,
     resample: Resample | None,
     finer: tuple[str, ...],
+    within_ms: Sequence[int] | None,
     tiers: Sequence[TierTable],
     taker_fee_steps: Sequence[tuple[int, int]],
 ) -> TapeResult:
-    joined = read_market(lake, venue, symbol, interval, start_ms, stop_ms, gap_policy, resample, finer)
+    span = (start_ms, stop_ms)
+    joined = read_market(lake, venue, symbol, interval, *span, gap_policy, resample, finer, within_ms)
     rate_e8 = floats_to_e8(joined.funding_rate)
     tape = tape_from_arrays(
         int((joined.close_ms - joined.time_ms).min()),

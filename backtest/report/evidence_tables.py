@@ -17,7 +17,10 @@ FIDELITY = {
     "extrapolated": "before the first sighting",
     "current": "one table for all dates, or the newest after it was last seen",
 }
-FINER = "Bars in whose place finer ones are replayed; others stay, as finer rows are missing or join to another bar."
+FINER = (
+    "Bars in whose place finer ones are replayed; others stay, as finer rows are missing, join to another bar, or do "
+    "so for another leg of the runs."
+)
 BEST_SET_LEVEL = 0.05
 TWIN_MEANINGS = {
     "~shuffled": "the same actions, each played at another run's moment",

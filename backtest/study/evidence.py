@@ -105,6 +105,7 @@ def finer(loaded: Sequence[SymbolData]) -> list[Row]:
             "to": None if said.last_ms is None else time_text(said.last_ms),
             "rows missing": said.missing,
             "disagree": said.disagreed,
+            "of other legs": said.bars - said.replaced - said.missing - said.disagreed,
         }
         for one in _instruments(loaded)
         for said in one.result.refined

@@ -34,8 +34,10 @@ def replayed_lake(study: Study, lake: Lake) -> Lake:
     return LastForMark(lake.root) if study.market.last_for_mark else lake
 
 
-def read_instrument(study: Study, lake: Lake, symbol: str, tiers: tuple[TierTable, ...]) -> Instrument:
-    """Build the tape of a symbol over a study's range."""
+def read_instrument(
+    study: Study, lake: Lake, symbol: str, tiers: tuple[TierTable, ...], within_ms: Sequence[int] | None = None
+) -> Instrument:
+    """Build the tape of a symbol over a study's range; finer bars fill bars that open `within_ms`, if that is given."""
     spec, fee = study.market, study.costs.taker_fee_e8
     result = build_tape(
         lake,
@@ -49,6 +51,7 @@ def read_instrument(study: Study, lake: Lake, symbol: str, tiers: tuple[TierTabl
         gap_policy=spec.gaps,
         resample=spec.resample,
         finer=[duration_text(length_ms) for length_ms in spec.finer_ms],
+        within_ms=within_ms,
         cache=lake.root / ".tapes",
     )
     return Instrument(symbol, result, tiers, is_coin(study, symbol))

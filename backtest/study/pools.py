@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -70,16 +71,28 @@ def load_pool(study: Study, terms: Terms, lake: Lake, core: Sequence[str]) -> tu
             tables[symbol] = _layer_tiers(study, symbol, layer, layer.place)
     for number, collateral in enumerate(study.form.collaterals, 1):
         tables.setdefault(collateral.symbol, _tiers(study, collateral.symbol, f"collateral[{number}]"))
-    if study.market.finer_ms:
-        what = "is not taken for runs with several legs, whose bars must be of one length"
-        raise StudyError.at("market.finer", what, "take it out")
-    instruments = tuple(read_instrument(study, lake, symbol, tiers) for symbol, tiers in tables.items())
+    instruments = _read_instruments(study, lake, tables)
     assets = tuple(_read_assets(study, lake, list(tables)))
     tapes, inverse = [one.result.tape for one in instruments], [one.is_inverse for one in instruments]
     marks = [one.tape for one in assets]
     synced = pool_market(tapes, inverse, assets=marks, sync=True)
     pool = Pool(instruments, _form(study, len(core), list(tables)), synced, terms, assets)
     return pool, pool_market(tapes, inverse, assets=marks)
+
+
+def _read_instruments(study: Study, lake: Lake, tables: Mapping[str, tuple[TierTable, ...]]) -> tuple[Instrument, ...]:
+    """Build the tapes of several symbols; finer bars fill those bars that they fill for all of them."""
+    finer = study.market.finer_ms
+    if finer and (len(finer) > 1 or study.form.assets):
+        what = "is taken in one length for runs with several legs, and not beside valued assets, which have none"
+        raise StudyError.at("market.finer", what, "take one length, or take it out")
+    instruments = tuple(read_instrument(study, lake, symbol, tiers) for symbol, tiers in tables.items())
+    filled = [one.result.filled_ms for one in instruments]
+    within = reduce(np.intersect1d, filled)
+    return tuple(
+        one if len(mine) == len(within) else read_instrument(study, lake, one.symbol, one.tiers, within.tolist())
+        for one, mine in zip(instruments, filled, strict=True)
+    )
 
 
 def _read_assets(study: Study, lake: Lake, symbols: Sequence[str]) -> Iterator[AssetResult]:

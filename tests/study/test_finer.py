@@ -28,6 +28,7 @@ from backtest.study.rule_files import load_rules
 from backtest.study.runner import load, study_jobs
 from backtest.study.single_runs import SingleRuns
 from backtest.study.verify import verify_runs
+from backtest.study.verify_pools import POOL
 from backtest.units import DAY_MS, HOUR_MS, MINUTE_MS
 
 from .small import START, STRATEGIES, Ran, Tables, ran, small_study
@@ -51,18 +52,19 @@ def hours_of(piece: Piece) -> Piece:
     return Piece(piece.dataset._replace(interval="1h"), pa.table(columns, schema=form), Source("hours", "0" * 64))
 
 
-def store(root: Path) -> Lake:
-    """Store sixty days of a wild market by the hour, and forty of them by the quarter, too."""
+def store(root: Path, symbols: tuple[str, ...] = ("BTCUSDT",)) -> Lake:
+    """Store sixty days of a wild market by the hour, and forty of them by the quarter, too; of ETH thirty."""
     lake = Lake(root)
     model = synthetic.BENCH
-    made = synthetic.generate(3, symbols=("BTCUSDT",), interval_ms=QUARTER_MS, days=60, model=model)
+    made = synthetic.generate(3, symbols=symbols, interval_ms=QUARTER_MS, days=60, model=model)
     pieces = []
     for piece in synthetic.pieces(made):
         if piece.dataset.interval != "15m":
             pieces.append(piece)
             continue
         opens = pc.field("open_time_ms")
-        stored = (opens >= FIRST_MS) & (opens < STOP_MS) & (opens != HOLE_MS + QUARTER_MS)
+        stop_ms = STOP_MS - (10 * DAY_MS if piece.dataset.symbol == "ETHUSDT" else 0)
+        stored = (opens >= FIRST_MS) & (opens < stop_ms) & (opens != HOLE_MS + QUARTER_MS)
         pieces += [hours_of(piece), Piece(piece.dataset, piece.frame.filter(stored), piece.source)]
     lake.merge(pieces)
     return lake
@@ -105,6 +107,7 @@ def test_the_tape_is_mixed_and_the_report_says_how(fine: Ran, coarse: Ran) -> No
         "to": "2023-02-19 23:00",
         "rows missing": 20 * 24 + 1,
         "disagree": 0,
+        "of other legs": 0,
     }
 
 
@@ -250,10 +253,40 @@ def test_finer_bars_are_part_of_what_a_study_is(tmp_path: Path) -> None:
     assert resolved(stand_in)["market"]["last_for_mark"] is True  # type: ignore[index]
 
 
-def test_runs_with_several_legs_do_not_take_them(lake: Lake) -> None:
-    study = study_of("15m", layer=[{"use": "opposite", "leverage": 10}])  # type: ignore[arg-type]
-    with pytest.raises(StudyError, match=r"market\.finer: is not taken for runs with several legs"):
+# --- several legs --------------------------------------------------------------------------------------------------
+
+PUT = {"use": "asset", "asset": "PUT", "account": "own", "step": "0.01", "fee_bps": 3, "slippage_bps": 50}
+
+
+@pytest.mark.parametrize(
+    ("finer", "layer"), [(["15m", "5m"], {"use": "opposite", "leverage": 10}), (["15m"], PUT)], ids=["lengths", "asset"]
+)
+def test_runs_with_several_legs_take_one_length_and_no_assets(
+    lake: Lake, finer: list[str], layer: dict[str, object]
+) -> None:
+    study = study_of(*finer, layer=[layer])  # type: ignore[arg-type]
+    with pytest.raises(StudyError, match=r"market\.finer: is taken in one length"):
         load(study, lake)
+
+
+def test_legs_take_finer_bars_where_all_of_them_have_them(tmp_path: Path) -> None:
+    """ETH is stored by the quarter for ten days less: there BTC stays in hours, too; and the oracle agrees."""
+    lake = store(tmp_path, ("BTCUSDT", "ETHUSDT"))
+    market = {"symbols": ["BTCUSDT", "ETHUSDT"], "finer": "15m"}
+    entries = {"basket": True, "margin_mode": "cross", "leverage": [20], "side": ["long", "short"], "every": "48h"}
+    layer = [{"use": "opposite", "leverage": 20}]
+    study = small_study(market=market, entries=entries, layer=layer)  # type: ignore[arg-type]
+    done = ran(study, lake)
+    said = {str(row["symbol"]): row for row in replaced([done.data])}
+    assert [row["replaced"] for row in said.values()] == [30 * 24 - 1] * 2
+    assert [row["of other legs"] for row in said.values()] == [10 * 24, 0]
+    lengths = done.data.closes_ms - done.data.times_ms
+    assert np.unique(lengths).tolist() == [QUARTER_MS, HOUR_MS]
+    assert int(lengths.sum()) == 60 * DAY_MS
+    outcomes = done.tables["outcomes"]
+    stored = outcomes.take(pa.array(range(0, len(outcomes), 19)))
+    assert sum(stored["liquidated"].to_pylist()) > 3
+    assert verify_runs(done.study, done.data, done.jobs, load_rules(), stored, twin=POOL) == {}
 
 
 # --- last prices for mark ------------------------------------------------------------------------------------------
