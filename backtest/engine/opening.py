@@ -157,12 +157,16 @@ def remember(plan: Plan, run: Run, wake: int, from_ms: int) -> None:
 
 
 @inner
-def is_remembered(run: Run, wake: int) -> bool:
-    """Tell whether a remembered wake calls its rule at this open, and forget it then."""
+def is_remembered(plan: Plan, run: Run, wake: int) -> bool:
+    """Tell whether a remembered wake calls its rule at this open, and forget it then.
+
+    Without a reaction latency what it sends is on its way from the close of the bar that woke it.
+    """
     if not (run.pending >> wake) & 1 or run.pending_ms[wake] > run.time_ms:
         return False
     run.pending ^= 1 << wake
-    run.latency_from_ms = run.pending_ms[wake]
+    if plan.reaction_ms == 0:
+        run.latency_from_ms = run.pending_ms[wake]
     return True
 
 
@@ -182,7 +186,7 @@ def call_remembered(tape: Market, plan: Plan, desk: Desk, run: Run, bar: int) ->
     if run.pending == 0:
         return
     for wake in range(plan.wake_count):
-        if run.reason == RUNNING and is_remembered(run, wake):
+        if run.reason == RUNNING and is_remembered(plan, run, wake):
             wake_at_open(tape, plan, desk, run, bar, wake)
     run.latency_from_ms = run.time_ms
 

@@ -36,6 +36,7 @@ def test_kernel_and_oracle_write_the_same(chunk: int) -> None:
     "seed",
     [
         17_766,  # a mark on a tier's border, at which floats chose the wrong tier
+        32_000_005_806,  # two wakes remembered for one open, and what each sends on its way
         9_000_017_330,  # liquidation where a wake holds too, at a jump of the table, and not at the end of the piece
     ],
 )

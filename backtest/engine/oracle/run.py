@@ -222,7 +222,9 @@ class _Run:
     def _do_what_waited(self, bar: ExactBar) -> None:
         """Step 5 after exit and entry: rules that were to be called later and whose time has come, then the script."""
         for key in sorted(key for key, due_ms in self.waiting.items() if due_ms <= bar.time_ms):
-            self._call(bar, key, bar.mark_open, bar.trade_open, self.waiting.pop(key))
+            due_ms = self.waiting.pop(key)
+            latency_from_ms = bar.time_ms if self.plan.reaction_ms else due_ms
+            self._call(bar, key, bar.mark_open, bar.trade_open, latency_from_ms)
         for action in self.plan.script:
             if action.bars == bar.number and not self.over:
                 at = Moment(bar.time_ms, bar.mark_open, "rule")

@@ -200,7 +200,7 @@ def wake_at_open(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, entry
 def call_remembered(market: PoolMarket, plan: Plan, desk: PoolDesk, run: Run, entry: Any) -> None:
     """Call the remembered wakes whose time has come, in list order."""
     for wake in range(plan.wake_count):
-        if run.reason == RUNNING and is_remembered(run, wake):
+        if run.reason == RUNNING and is_remembered(plan, run, wake):
             wake_at_open(market, plan, desk, run, entry, wake)
     run.latency_from_ms = run.time_ms
 

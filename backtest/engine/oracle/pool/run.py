@@ -184,7 +184,8 @@ class _Run:
     def _do_what_waited(self, step: Step, at: At) -> None:
         """Step 5 after exit and entry: rules that were to be called later and whose time has come, then the script."""
         for key in sorted(key for key, due_ms in self.waiting.items() if due_ms <= step.time_ms):
-            self._call(step, key, at, self.waiting.pop(key))
+            due_ms = self.waiting.pop(key)
+            self._call(step, key, at, step.time_ms if self.plan.reaction_ms else due_ms)
         for action in self.plan.script:
             if action.bars == step.number and not self.story.over:
                 request = checked(Request(*action[1:]), "script")
