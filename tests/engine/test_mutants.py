@@ -263,10 +263,10 @@ MUTANTS = (
         300,
     ),
     Mutant(
-        "a crossing is found a step early",
+        "the first step past a crossing is taken for it",
         "path.py",
-        "return held if way > 0 else max(end, price_at(run, start, way, held))",
-        "return free if way > 0 else max(end, price_at(run, start, way, held - 1))",
+        "            step = 0  # it turns in between\n",
+        "            break\n",
         ORACLE,
     ),
     Mutant(
