@@ -284,6 +284,7 @@ OUTSIDE = (
         "    bar = np.searchsorted(time_ms, steps.available_ms)\n",
         "    bar = np.maximum(np.searchsorted(time_ms, steps.available_ms) - 1, 0)\n",
         LAWS + "no_future",
+        300,
     ),
     Mutant(
         "when an event became known ignored",
