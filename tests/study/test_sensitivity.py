@@ -61,7 +61,7 @@ def test_with_the_extremes_exchanged_a_long_meets_the_high_first(small: Ran) -> 
     # Where the high is cut down to the open, the first leg is empty and the second reaches the true low: the same end.
     job = small.job("hold")
     flat = small.data.market.bars.copy()
-    flat["mark_high_e8"] = np.maximum(flat["mark_open_e8"], flat["mark_close_e8"])
+    flat["mark_high_e8"] = np.maximum(flat["mark_open_e8"], small.data.result.tape.mark_close_e8)
     longs = small.entries(job)[small.entries(job)["side"] == 1]
     ends = []
     for one, skip in ((small.data.market._replace(bars=flat), True), (market, False)):

@@ -113,7 +113,9 @@ def hedged(world: World) -> World:
     use = oracle.RuleUse(
         "hedge", POOL_RULES["hedge"].function, SimpleNamespace(target=0.0, share=1.0), (oracle.Wake("on_fill"),), 10**12
     )
-    plan = replace(held(world).plan, core=world.plan.core[:1], collaterals=(), margin_mode="isolated", latency_ms=0)
+    plan = replace(
+        held(world).plan, core=world.plan.core[:1], isolated=(), collaterals=(), margin_mode="isolated", latency_ms=0
+    )
     layer = twin.LayerSpec("opposite", None, Decimal(50), Decimal(0), Decimal(0))
     posted = plan.posted_margin * 3
     plan = replace(plan, rules=(use,), layers=(layer,), daily_cap=None, posted_margin=posted, capital=posted * 9)
