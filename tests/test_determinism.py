@@ -110,7 +110,13 @@ def first(outputs: Callable[[Case], Outputs]) -> Outputs:
     return found
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=case.name, marks=[pytest.mark.slow] if case.name == "interpreted" else [])
+        for case in CASES
+    ],
+)
 def test_the_same_study_gives_the_same_bytes(case: Case, first: Outputs, outputs: Callable[[Case], Outputs]) -> None:
     again = outputs(case)
     assert {name for name in first.keys() | again.keys() if first.get(name) != again.get(name)} == set()

@@ -98,6 +98,7 @@ def test_a_liquidation_beside_a_put_is_explained(
     assert found["equity_e8"] == found["wallet_e8"] + found["legs"][0]["profit_e8"] + put["value_e8"]
 
 
+@pytest.mark.slow
 def test_a_study_of_assets_reproduces_and_agrees_with_its_oracle(
     finished: Path, lake: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -47,7 +47,7 @@ def test_the_put_is_worth_a_multiple_in_the_crash(lake: Lake) -> None:
     assert by_time[time_ms("2021-05-19T13:00")] > 2 * by_time[time_ms("2021-05-18T13:00")]
 
 
-@pytest.mark.parametrize("name", ["puts", "puts-own"])
+@pytest.mark.parametrize("name", ["puts", pytest.param("puts-own", marks=pytest.mark.slow)])
 def test_runs_with_a_put_through_a_crash_agree(lake: Lake, name: str) -> None:
     """A few runs of every strategy, control and reaction, a liquidated one wherever there is one."""
     study = load_study(REPORTS / name)

@@ -140,7 +140,7 @@ def test_one_leg_is_one_position_until_it_is_liquidated() -> None:
 
 def test_generated_pools_meet_what_they_are_made_for() -> None:
     """Endings, causes, refusals, assets and units each occur in the generated worlds."""
-    worlds = [draw_world(seed) for seed in range(1200)]
+    worlds = [draw_world(seed) for seed in range(800)]
     results = [twin.replay(world.market, world.plan) for world in worlds]
     outcomes = [result.outcome for result in results]
     assert {outcome["exit_reason"] for outcome in outcomes} == {
