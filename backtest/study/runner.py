@@ -380,12 +380,13 @@ class _Replay:
             return None
         answer = np.full(len(batch.outcomes), NONE, np.int64)
         lost = np.flatnonzero(batch.outcomes["liquidated"] == 1)
-        plan = self._plan(job, liquidate=legs or acts)
+        sought = legs or acts
+        plan = self._plan(job, liquidate=sought)
 
         def replay(tried: npt.NDArray[Any]) -> npt.NDArray[Any]:
             return self.hands.replay(self.data.market, plan, job.rules, tried, script=script, record=False).outcomes
 
-        if len(lost) and (legs or acts):
+        if len(lost) and sought:
             notional, reaches = batch.outcomes["entry_notional_e8"][lost], HALVES if legs else REACHES
             answer[lost] = least_margins_e8(replay, rows[lost], notional, reaches)
         elif len(lost):

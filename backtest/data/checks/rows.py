@@ -116,9 +116,7 @@ def _check_prices(sheet: Sheet) -> Iterator[Finding]:
             if bad.size:
                 what = f"{name} is missing, negative or out of range"
                 yield rows_finding(sheet, "error", bad, what, "correct the source")
-    contradictions = detect.ohlc_contradictions(sheet.prices)
-    if contradictions.size:
-        yield rows_finding(sheet, "error", contradictions, "bars contradict themselves", "correct or remove them")
+    yield from _contradictions(sheet)
     jumps = detect.scale_jumps(sheet.values["open"], sheet.values["close"])
     if jumps.size and sheet.dataset.table in PRICE_TABLES:
         yield rows_finding(
@@ -136,6 +134,12 @@ def _check_prices(sheet: Sheet) -> Iterator[Finding]:
             )
 
 
+def _contradictions(sheet: Sheet) -> Iterator[Finding]:
+    contradictions = detect.ohlc_contradictions(sheet.prices)
+    if contradictions.size:
+        yield rows_finding(sheet, "error", contradictions, "bars contradict themselves", "correct or remove them")
+
+
 def _check_marks(sheet: Sheet) -> Iterator[Finding]:
     """Check what a valued asset is worth and needs."""
     for name in (*Prices._fields, *MARGIN_COLUMNS):
@@ -148,9 +152,7 @@ def _check_marks(sheet: Sheet) -> Iterator[Finding]:
         if fine.size:
             what = f"{name} has more than 8 decimals"
             yield rows_finding(sheet, "note", fine, what, "a replay takes it rounded to 1e-8, half to even")
-    contradictions = detect.ohlc_contradictions(sheet.prices)
-    if contradictions.size:
-        yield rows_finding(sheet, "error", contradictions, "bars contradict themselves", "correct or remove them")
+    yield from _contradictions(sheet)
     initial, maintenance = (sheet.values[name] for name in MARGIN_COLUMNS)
     over = np.flatnonzero(maintenance > initial)
     if over.size:
